@@ -1,0 +1,147 @@
+"""Pictures in, predictions out: the centre of the house."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fungi_onnx import image as images_
+from fungi_onnx import model_file
+from fungi_onnx.errors import ImageError, ModelFormatError
+from fungi_onnx.image import ImageInput
+from fungi_onnx.model_file import ModelFile
+from fungi_onnx.prediction import Prediction, rank
+from fungi_onnx.session import Session
+
+
+class FungiClassifier:
+    """An image classifier from a self-describing ONNX file.
+
+    >>> classifier = FungiClassifier("fungi.onnx")
+    >>> print(classifier.classify("photo.jpg"))
+
+    Attributes:
+        path: the model file.
+        model: what the file says about itself: name, labels, terms, parity, probes.
+        image_size: (height, width) in pixels, what ``hub.get_expected_image_size`` gave.
+        labels: one name a class, in id order.
+        device: where it really runs: ``"cpu"`` or ``"cuda:N"``.
+        threads: CPU threads used by the session.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        """Finds and loads the model.
+
+        Args:
+            model: a model file, or the name of an installed model wheel; by default the file in
+                ``FUNGI_ONNX_MODEL`` or the one installed model wheel.
+            device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. Explicit means explicit:
+                there is no silent fallback.
+            threads: CPU threads; by default one for each CPU that the process may use.
+
+        Raises:
+            ModelNotFoundError: there is no such model.
+            ModelFormatError: the file is not a self-describing model, or it was altered.
+            DeviceUnavailableError: the device cannot run the model here.
+            ValueError: ``device`` or ``threads`` is not one of the above.
+        """
+        self.path: Path = model_file.find(model)
+        self._session = Session(self.path, device, threads)
+        self.model: ModelFile = ModelFile.from_metadata(self._session.metadata, str(self.path))
+        self._check_contract()
+        self.image_size: tuple[int, int] = (self.model.height, self.model.width)
+        self.labels: tuple[str, ...] = self.model.labels
+        self.device: str = self._session.device
+        self.threads: int = self._session.threads
+
+    def classify(self, image: ImageInput, top_k: int = 5) -> Prediction:
+        """Classifies one picture.
+
+        Args:
+            image: a path, the bytes of a file, a binary file object, or an RGB array uint8
+                [height, width, 3].
+            top_k: how many classes to give, best first; all if there are fewer.
+
+        Raises:
+            ImageError: the picture cannot be read or decoded.
+            TypeError, ValueError: ``image`` or ``top_k`` is none of the above.
+        """
+        _check_top_k(top_k)
+        height, width = self.image_size
+        tensor = images_.to_tensor(images_.read_rgb(image), height, width)
+        probabilities = self._session.run(tensor[np.newaxis])[0]
+        return Prediction(images_.name_of(image), rank(probabilities, self.labels, top_k))
+
+    def classify_many(self, images: Iterable[ImageInput], top_k: int = 5) -> Iterator[Prediction]:
+        """Classifies pictures one after the other, lazily and in their order.
+
+        A picture that cannot be used does not stop the others: its prediction carries the error,
+        ``ok`` is False and ``top`` raises it.
+
+        Args:
+            images: what `classify` takes, any number of them.
+            top_k: how many classes to give for each.
+        """
+        _check_top_k(top_k)
+        return (self._attempt(image, top_k) for image in images)
+
+    def _attempt(self, image: ImageInput, top_k: int) -> Prediction:
+        try:
+            return self.classify(image, top_k)
+        except ImageError as error:
+            return Prediction(images_.name_of(image), (), error)
+
+    def __call__(self, images: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The hub module's own call.
+
+        Args:
+            images: float [N, height, width, 3], RGB in [0, 1], of the model's `image_size`.
+
+        Returns:
+            float32 [N, classes]: one probability a class.
+
+        Raises:
+            TypeError: not a float array.
+            ValueError: another shape, or values outside [0, 1].
+        """
+        images = np.asarray(images)
+        if not np.issubdtype(images.dtype, np.floating):
+            raise TypeError(f"images must be float in [0, 1], not {images.dtype}; divide by 255")
+        if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3):
+            expected = f"[N, {self.image_size[0]}, {self.image_size[1]}, 3]"
+            raise ValueError(f"images must have the shape {expected}, not {list(images.shape)}")
+        if len(images) == 0:
+            return np.empty((0, len(self.labels)), np.float32)
+        low, high = float(images.min()), float(images.max())
+        # A hair beyond the range is rounding; 0..255 is the common mistake. NaN fails as well.
+        if not (low >= -0.001 and high <= 1.001):
+            raise ValueError(f"images must lie in [0, 1], these lie in [{low:g}, {high:g}]")
+        return self._session.run(np.ascontiguousarray(images, np.float32))
+
+    def _check_contract(self) -> None:
+        """The graph must have the tensors that its metadata promises."""
+        image_shape, output_shape = self._session.shapes()
+        promised = [self.model.height, self.model.width, 3], [len(self.model.labels)]
+        if (list(image_shape[1:]), list(output_shape[1:])) != promised:
+            raise ModelFormatError(
+                f"{self.path}: the graph takes {image_shape} and gives {output_shape}, but its"
+                f" metadata promises [N, {self.model.height}, {self.model.width}, 3] and"
+                f" [N, {len(self.model.labels)}]; export it again"
+            )
+
+
+def _check_top_k(top_k: int) -> None:
+    if isinstance(top_k, bool) or not isinstance(top_k, int):
+        raise TypeError(f"top_k must be a whole number, not {type(top_k).__name__}")
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, not {top_k}")

@@ -1,0 +1,82 @@
+"""What a machine can do with a model, found out by doing it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from fungi_onnx import __version__, model_file
+from fungi_onnx.classifier import FungiClassifier
+from fungi_onnx.errors import DeviceUnavailableError, FungiOnnxError
+from fungi_onnx.session import CUDA, available_cpus
+
+
+def examine(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Versions, devices that really run the model, threads, and a timed prediction.
+
+    Nothing is raised for a missing or broken model: the finding is then in ``["model"]["error"]``.
+    """
+    facts: dict[str, Any] = {
+        "versions": {
+            "fungi-onnx": __version__,
+            "python": platform.python_version(),
+            "onnxruntime": _onnxruntime_version(),
+            "opencv": _version("opencv-python-headless"),
+            "numpy": np.__version__,
+        },
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": available_cpus(),
+    }
+    try:
+        path = model_file.find(model)
+        facts["model"] = {"path": str(path), "megabytes": round(path.stat().st_size / 1e6, 1)}
+        devices = {device: _try(path, device) for device in ("cpu", "cuda")}
+        facts["model"]["name"] = FungiClassifier(path, device="cpu").model.name
+        facts["devices"] = devices
+    except FungiOnnxError as error:
+        facts.setdefault("model", {})["error"] = f"{type(error).__name__}: {error}"
+        built = ["cpu", *(["cuda"] if CUDA in ort.get_available_providers() else [])]
+        facts["devices"] = dict.fromkeys(built, "built in, not tried without a model")
+    return facts
+
+
+def _try(path: Path, device: str) -> str:
+    """Loads the model on the device, classifies, and says how long each took."""
+    start = time.perf_counter()
+    try:
+        classifier = FungiClassifier(path, device=device)
+    except DeviceUnavailableError as error:
+        return f"not usable: {error}"
+    loaded = time.perf_counter() - start
+    picture = np.zeros((1, *classifier.image_size, 3), np.float32)
+    classifier(picture)  # the first run allocates
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        classifier(picture)
+        times.append(time.perf_counter() - start)
+    return f"works: loads in {loaded * 1e3:.0f} ms, one picture in {np.median(times) * 1e3:.1f} ms"
+
+
+def _onnxruntime_version() -> str:
+    installed = [
+        f"{package} {found}"
+        for package in ("onnxruntime", "onnxruntime-gpu")
+        if (found := _version(package)) != "not installed"
+    ]
+    both = " - both are installed and overwrite each other: uninstall both, then install one"
+    return ", ".join(installed) + (both if len(installed) > 1 else "") or ort.__version__
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,42 @@
+"""One family of exceptions: everything fungi-onnx raises on purpose is a `FungiOnnxError`.
+
+Each text names what was wrong, with which file, and what to do. Wrong arguments from a program
+(a type, a shape, a ``top_k`` of zero) stay Python's own ``TypeError`` and ``ValueError``.
+"""
+
+
+class FungiOnnxError(Exception):
+    """Base of every error that fungi-onnx raises on purpose."""
+
+
+class ModelNotFoundError(FungiOnnxError):
+    """No model file was named or installed, or the one named is not there."""
+
+
+class ModelFormatError(FungiOnnxError):
+    """The file is not a self-describing fungi-onnx model, or it was altered."""
+
+
+class DeviceUnavailableError(FungiOnnxError):
+    """The device that was asked for cannot run the model here."""
+
+
+class ImageError(FungiOnnxError):
+    """A picture cannot be used; ``image`` names it and ``reason`` says why."""
+
+    def __init__(self, image: str, reason: str) -> None:
+        super().__init__(f"{image}: {reason}")
+        self.image = image
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
+        # Exceptions are pickled by their args, which here are one joined text.
+        return type(self), (self.image, self.reason)
+
+
+class ImageFileError(ImageError):
+    """The file cannot be read: missing, a folder, no permission."""
+
+
+class ImageDecodeError(ImageError):
+    """The bytes were read but are not a complete picture in a known format."""
