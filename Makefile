@@ -1,0 +1,64 @@
+# The five commands: make demo | test | fixtures | format | clean. `make` alone lists them.
+#
+# Two environments, so that the absence of TensorFlow where pictures are classified is a fact:
+# .venv/export holds TensorFlow and the exporter, .venv/runtime holds neither.
+
+PYTHON ?= python3
+EXPORT := .venv/export/bin
+RUNTIME := .venv/runtime/bin
+STANDIN := build/standin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fixtures format clean environments
+
+help: ## Lists these commands.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: build/standin.onnx .venv/runtime/.ready ## Builds a stand-in module, exports it, and classifies without TensorFlow.
+	@echo; echo "== The golden probes, in an environment where TensorFlow is not installed"
+	@! $(RUNTIME)/python -c 'import tensorflow' 2>/dev/null || { echo "TensorFlow is here, it must not be"; exit 1; }
+	$(RUNTIME)/fungi-onnx selftest -m build/standin.onnx
+	@echo; echo "== The sample pictures, in the same environment"
+	$(RUNTIME)/fungi-onnx classify -m build/standin.onnx -k 3 $(STANDIN)/samples/*.jpg
+
+test: lint ## Runs everything: linters, types, all tests, the README.
+	$(RUNTIME)/pytest tests/runtime
+	cd export && ../$(EXPORT)/pytest ../tests/export
+	$(RUNTIME)/pytest tests/whole
+
+lint: environments
+	$(EXPORT)/ruff check . && $(EXPORT)/ruff format --check .
+	$(RUNTIME)/mypy fungi_onnx _fungi_onnx_command.py
+	cd export && ../$(EXPORT)/mypy fungi_onnx_export
+
+fixtures: .venv/export/.ready ## Makes the small model files of tests/data again.
+	$(EXPORT)/python tests/make_fixtures.py
+
+format: environments ## Formats the code and mends what the linter can mend.
+	$(EXPORT)/ruff check --fix . ; $(EXPORT)/ruff format .
+
+clean: ## Removes the environments and everything built.
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+environments: .venv/runtime/.ready .venv/export/.ready
+
+.venv/runtime/.ready: pyproject.toml
+	@echo "== Setting up $(@D) (no TensorFlow)"
+	$(PYTHON) -m venv $(@D)
+	$(RUNTIME)/pip install --quiet --disable-pip-version-check --editable '.[cpu,dev]'
+	@touch $@
+
+.venv/export/.ready: pyproject.toml export/pyproject.toml
+	@echo "== Setting up $(@D) (TensorFlow and the exporter)"
+	$(PYTHON) -m venv $(@D)
+	$(EXPORT)/pip install --quiet --disable-pip-version-check --editable '.[cpu]' --editable './export[dev]'
+	@touch $@
+
+$(STANDIN)/saved_model.pb: | .venv/export/.ready
+	@echo "== A stand-in: the fungi module's form and size, with untrained weights"
+	@mkdir -p build && rm -rf $(STANDIN)
+	$(EXPORT)/fungi-onnx-export standin $(STANDIN)
+
+build/standin.onnx: $(STANDIN)/saved_model.pb | .venv/export/.ready
+	@echo; echo "== From the module to one self-describing ONNX file, with proof"
+	$(EXPORT)/fungi-onnx-export export $(STANDIN) --labels $(STANDIN)/labels.csv -o $@

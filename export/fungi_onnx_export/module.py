@@ -1,0 +1,118 @@
+"""A TF1 Hub module or a SavedModel as an original, run by TensorFlow itself."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_hub as hub
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from tensorflow.core.protobuf import saved_model_pb2
+
+from fungi_onnx_export import attachments
+from fungi_onnx_export.errors import ModuleError
+from fungi_onnx_export.lite import LiteModel
+from fungi_onnx_export.original import Facts, Images, Original, Signature, Tensor, batches
+from fungi_onnx_export.source import Source
+
+
+def open_original(source: Source) -> Original:
+    """Reads what a local module declares; TensorFlow loads its weights when it is first run.
+
+    Raises:
+        ModuleError: it is damaged or incomplete.
+    """
+    return LiteModel(source) if source.format == "tflite" else Module(source)
+
+
+class Module:
+    """A module in TF1 Hub format, or a SavedModel with signatures."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        graph = self._read_meta_graph()
+        operations = {node.op for node in graph.graph_def.node}
+        for function in graph.graph_def.library.function:
+            operations |= {node.op for node in function.node_def}
+        if operations & {"VarHandleOp", "VariableV2"} and not (source.path / "variables").is_dir():
+            raise ModuleError(
+                f"{source.location}: the folder variables/ with the weights is missing, and the"
+                " graph is not a frozen one"
+            )
+        found = dict(
+            attachments.decode(value)
+            for value in graph.collection_def["hub_module_attachments"].bytes_list.value
+        )
+        info, standin = found.get("image_module_info"), found.get("fungi_onnx.standin")
+        self.facts = Facts(
+            signatures=tuple(
+                Signature(name, _tensors(signature.inputs), _tensors(signature.outputs))
+                for name, signature in sorted(graph.signature_def.items())
+                if not name.startswith("__")  # TensorFlow's own: __saved_model_init_op
+            ),
+            reference=f"TensorFlow {tf.__version__}",
+            image_size=None if info is None else attachments.parse_image_module_info(info),
+            standin=None if standin is None else standin.decode(),
+            noisy=any(operation.startswith("FakeQuant") for operation in operations),
+        )
+
+    def _read_meta_graph(self) -> Any:
+        saved = saved_model_pb2.SavedModel()
+        try:
+            saved.ParseFromString((self.source.path / "saved_model.pb").read_bytes())
+        except DecodeError:
+            raise ModuleError(f"{self.source.location}: saved_model.pb is damaged") from None
+        wanted: set[str] = set() if self.source.format == "tf1-hub" else {"serve"}
+        for graph in saved.meta_graphs:
+            if set(graph.meta_info_def.tags) == wanted:
+                return graph
+        tags = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
+        raise ModuleError(
+            f"{self.source.location}: has no graph with the tags {sorted(wanted)}, only {tags}"
+        )
+
+    def outputs(self, signature: str, images: Images) -> dict[str, NDArray[np.float32]]:
+        """Runs the module. See `Original.outputs`."""
+        function = self.function(signature)
+        declared = next(entry for entry in self.facts.signatures if entry.name == signature)
+        image = next(tensor for tensor in declared.inputs if tensor.takes_images)
+        keys = [tensor.key for tensor in declared.outputs if tensor.gives_vectors]
+        assert image.shape is not None
+        parts = [
+            function(**{image.key: tf.constant(part)}) for part in batches(images, image.shape[0])
+        ]
+        return {
+            key: np.concatenate([part[key].numpy() for part in parts])[: len(images)]
+            for key in keys
+        }
+
+    def step(self, signature: str, key: str) -> float:  # noqa: ARG002
+        """A float output has no step."""
+        return 0.0
+
+    def function(self, signature: str) -> Any:
+        """The signature as TensorFlow's concrete function."""
+        return self._loaded.signatures[signature]
+
+    @cached_property
+    def _loaded(self) -> Any:
+        try:
+            if self.source.format == "tf1-hub":
+                return hub.load(str(self.source.path))
+            return tf.saved_model.load(str(self.source.path), tags=["serve"])
+        except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
+            raise ModuleError(f"{self.source.location}: cannot be loaded: {error}") from None
+
+
+def _tensors(infos: Any) -> tuple[Tensor, ...]:
+    tensors = []
+    for key, info in sorted(infos.items()):
+        dims = info.tensor_shape.dim
+        shape = tuple(None if dim.size < 0 else int(dim.size) for dim in dims)
+        known = not info.tensor_shape.unknown_rank
+        dtype = tf.dtypes.as_dtype(info.dtype).name
+        tensors.append(Tensor(key, dtype, shape if known else None))
+    return tuple(tensors)

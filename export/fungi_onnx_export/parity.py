@@ -1,0 +1,230 @@
+"""The original and the ONNX graph on the same pictures: parity as a gate, not a log line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fungi_onnx import image
+from fungi_onnx.model_file import Parity
+from fungi_onnx_export import pictures
+from fungi_onnx_export.choice import Choice
+from fungi_onnx_export.errors import ExportError
+from fungi_onnx_export.original import Images, Original
+
+# The gates. One step of an 8-bit answer is 1/256 = 0.0039.
+FLOAT_LIMIT, QUANTISED_LIMIT, NOISE_FACTOR = 1e-4, 5e-3, 2.0
+
+# A fake-quantised graph rounds at every layer: what moves a value across a rounding border moves
+# the answer. Its own noise is measured by moving every input value by this much, up or down at
+# random, and taking the largest |Δp| of these runs for each picture. A single run understates it:
+# on 27 crops of photos the means of four runs were 0.003 to 0.007, while TensorFlow differs from
+# its own graph run operation by operation by 0.006, and from float64 by 0.008.
+NOISE_STEP, NOISE_RUNS = 1e-7, 8
+# With a few pictures the mean is a matter of luck, so a noisy source is compared on at least these.
+NOISE_PICTURES = 32
+
+SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures to compare on: a name for each, and tensors in chunks that fit into memory."""
+
+    description: str
+    names: tuple[str, ...]
+    chunks: Callable[[], Iterator[Images]]
+
+
+def builtin(height: int, width: int) -> PictureSet:
+    """The exporter's own pictures, made by code, a little larger and resized as photos are."""
+    # At the model's own size every value would be a whole level, where a fake-quantised input
+    # swallows any small movement and the noise floor would come out as next to nothing.
+    large = pictures.parity_set(height * 5 // 4, width * 5 // 4)
+    tensors = np.stack(
+        [image.to_tensor(np.uint8(np.rint(one * 255)), height, width) for one in large]
+    )
+    names = tuple(f"built-in {number}" for number in range(len(tensors)))
+    return PictureSet("built-in", names, lambda: iter([tensors]))
+
+
+def from_folder(
+    folder: Path, height: int, width: int, *, at_least: int = 0, chunk: int = 16
+) -> PictureSet:
+    """All pictures in a folder and below, seen as `fungi_onnx` sees them.
+
+    Args:
+        folder: the pictures; hidden files and folders and other kinds of files are passed over.
+        height, width: the model's input size.
+        at_least: fill up to this number with variations (crop, brightness, JPEG) of them.
+        chunk: how many are in memory at a time.
+
+    Raises:
+        ExportError: there are none.
+        ImageError: one of them cannot be read.
+    """
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not paths:
+        raise ExportError(f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    # Round 0 is the pictures themselves, each further round one variation of each.
+    rounds = max(1, -(-at_least // len(paths)))
+    wanted = [(path, number) for number in range(rounds) for path in paths]
+    wanted = wanted[: max(len(paths), at_least)]
+
+    def tensor(path: Path, number: int) -> Images:
+        rgb = image.read_rgb(path)
+        if number:
+            rgb = pictures.vary(rgb, seed=number)
+        return image.to_tensor(rgb, height, width)
+
+    def chunks() -> Iterator[Images]:
+        for start in range(0, len(wanted), chunk):
+            yield np.stack([tensor(*one) for one in wanted[start : start + chunk]])
+
+    names = tuple(
+        str(path.relative_to(folder)) + (f", variation {number}" if number else "")
+        for path, number in wanted
+    )
+    varied = f" and {len(wanted) - len(paths)} variations" if rounds > 1 else ""
+    return PictureSet(f"{len(paths)} pictures given{varied}", names, chunks)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the original answers, and how much it wavers by itself.
+
+    Attributes:
+        probabilities: float32 [N, classes].
+        noise: [N], the largest |Δp| of several runs with the input moved by 1e-7; empty for
+            sources that are not noisy.
+        steady: [N] of bool, the pictures whose top-1 the original itself does not change.
+    """
+
+    probabilities: Vectors
+    noise: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    steady: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both answers to the same pictures, the figures, and the verdict."""
+
+    reference: Reference
+    onnx: Vectors
+    parity: Parity
+    problem: str | None
+
+
+def probabilities_of(original: Original, choice: Choice, images: Images) -> Vectors:
+    """The original's probabilities; a softmax is added in float64 where it gives logits."""
+    candidate = choice.candidate
+    values = original.outputs(candidate.signature, images)[candidate.output.key]
+    if not choice.add_softmax:
+        return values
+    shifted = values.astype(np.float64) - values.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+
+
+def measure(original: Original, choice: Choice, chunks: Iterable[Images]) -> Reference:
+    """Runs the original, and a noisy one again on the pictures moved by ±1e-7."""
+    answers, noise, steady = [], [], []
+    random = np.random.default_rng(0)
+    for images in chunks:
+        answer = probabilities_of(original, choice, images)
+        answers.append(answer)
+        if not original.facts.noisy:
+            continue
+        differences, same = [], np.ones(len(images), np.bool_)
+        for _ in range(NOISE_RUNS):
+            signs = random.choice(np.array([-NOISE_STEP, NOISE_STEP], np.float32), images.shape)
+            moved = probabilities_of(original, choice, images + signs)
+            differences.append(np.abs(moved - answer).max(axis=1))
+            same &= moved.argmax(axis=1) == answer.argmax(axis=1)
+        noise.append(np.max(differences, axis=0).astype(np.float64))
+        steady.append(same)
+    if not original.facts.noisy:
+        return Reference(np.concatenate(answers))
+    return Reference(np.concatenate(answers), np.concatenate(noise), np.concatenate(steady))
+
+
+def compare(
+    original: Original, reference: Reference, onnx: Vectors, picture_set: str
+) -> Comparison:
+    """Judges the ONNX graph's answers by the gate that fits the original.
+
+    * Float: no probability differs by more than 1e-4.
+    * Quantised: by no more than 5e-3, one step of its 8-bit output.
+    * Noisy (fake-quantised): the mean over pictures of the largest difference is at most twice
+      what the original shows against itself.
+
+    In all of them the top-1 must be equal, beyond ties (noisy: wherever the original agrees with
+    itself).
+    """
+    expected = reference.probabilities
+    difference = np.abs(onnx.astype(np.float64) - expected)
+    largest = difference.max(axis=1)
+    rows = np.arange(len(expected))
+    first, ours = expected.argmax(axis=1), onnx.argmax(axis=1)
+    floor = float(reference.noise.mean()) if original.facts.noisy else None
+
+    limit = QUANTISED_LIMIT if original.facts.quantised else FLOAT_LIMIT
+    if floor is None:
+        gate = f"max |Δp| <= {limit:g}, top-1 equal beyond ties"
+        problem = (
+            None
+            if largest.max() <= limit
+            else f"max |Δp| is {largest.max():.2g}, allowed are {limit:g}"
+        )
+        wrong = expected[rows, first] - expected[rows, ours] > limit
+    else:
+        gate = (
+            f"mean over pictures of the largest |Δp| <= {NOISE_FACTOR:g} x the reference's own"
+            " noise floor, top-1 equal wherever the reference agrees with itself"
+        )
+        mean = largest.mean()
+        problem = (
+            None
+            if mean <= NOISE_FACTOR * floor
+            else f"the mean largest |Δp| is {mean:.2g}, the reference's own is {floor:.2g}"
+        )
+        wrong = (first != ours) & reference.steady
+    if not np.isfinite(onnx).all():
+        problem = "the ONNX graph gives values that are not finite"
+    if problem is None and wrong.any():
+        problem = f"{int(wrong.sum())} of {len(expected)} pictures get another top-1"
+    parity = Parity(
+        reference=original.facts.reference,
+        pictures=len(expected),
+        picture_set=picture_set,
+        max_difference=float(largest.max()),
+        mean_difference=float(difference.mean()),
+        mean_max_difference=float(largest.mean()),
+        top1_agreement=float((first == ours).mean()),
+        top5_agreement=_top5_agreement(expected, onnx),
+        gate=gate,
+        noise_floor=floor,
+    )
+    return Comparison(reference, onnx, parity, problem)
+
+
+def _top5_agreement(expected: Vectors, onnx: Vectors) -> float:
+    """The mean share of the reference's best five that are among the ONNX graph's best five."""
+    count = min(5, expected.shape[1])
+    first, ours = (np.argsort(-p, axis=1, kind="stable")[:, :count] for p in (expected, onnx))
+    shared: Sequence[float] = [
+        len(set(a.tolist()) & set(b.tolist())) / count for a, b in zip(first, ours, strict=True)
+    ]
+    return float(np.mean(shared))
