@@ -44,9 +44,9 @@ class Module:
             )
         found = dict(
             attachments.decode(value)
-            for value in graph.collection_def["hub_module_attachments"].bytes_list.value
+            for value in graph.collection_def[attachments.COLLECTION].bytes_list.value
         )
-        info, standin = found.get("image_module_info"), found.get("fungi_onnx.standin")
+        info, standin = found.get(attachments.IMAGE_MODULE_INFO), found.get(attachments.STANDIN)
         self.facts = Facts(
             signatures=tuple(
                 Signature(name, _tensors(signature.inputs), _tensors(signature.outputs))

@@ -48,7 +48,7 @@ def builtin(height: int, width: int) -> PictureSet:
     # swallows any small movement and the noise floor would come out as next to nothing.
     large = pictures.parity_set(height * 5 // 4, width * 5 // 4)
     tensors = np.stack(
-        [image.to_tensor(np.uint8(np.rint(one * 255)), height, width) for one in large]
+        [image.to_tensor(np.rint(one * 255).astype(np.uint8), height, width) for one in large]
     )
     names = tuple(f"built-in {number}" for number in range(len(tensors)))
     return PictureSet("built-in", names, lambda: iter([tensors]))
