@@ -117,9 +117,6 @@ def _load(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised below, once
-    # On AVX2 without VNNI the fast U8S8 kernels saturate in 16 bits; this keeps the answers of
-    # quantised models the same on every x86-64 CPU.
-    options.add_session_config_entry("session.x64quantprecision", "1")
     if plan[0][0] == CUDA:
         ort.preload_dlls()  # finds the CUDA and cuDNN libraries of pip's NVIDIA wheels
     try:

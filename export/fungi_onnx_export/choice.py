@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fungi_onnx_export import pictures
 from fungi_onnx_export.errors import ModuleError
+from fungi_onnx_export.lite import LiteModel
 from fungi_onnx_export.original import Original, Signature, Tensor
 
 
@@ -59,8 +60,8 @@ class Choice:
 
     @property
     def add_softmax(self) -> bool:
-        """True if the output is logits."""
-        return self.candidate.behaviour is Behaviour.LOGITS
+        """True if the output is logits, or was named by the user and is not probabilities."""
+        return self.candidate.behaviour is not Behaviour.PROBABILITIES
 
 
 def behaviour(values: NDArray[np.float32], step: float = 0.0) -> Behaviour:
@@ -91,13 +92,13 @@ def candidates(original: Original, size: tuple[int, int] | None = None) -> list[
     """
     found = []
     for signature in original.facts.signatures:
-        image = _image_input(signature)
+        image = _image_input(original, signature)
         if image is None:
             continue
         height, width = _size(original, image, size)
         values = original.outputs(signature.name, pictures.parity_set(height, width, 8))
         for output in signature.outputs:
-            if output.gives_vectors:
+            if output.key in values:
                 rows = values[output.key]
                 if not np.isfinite(rows).all():
                     raise ModuleError(
@@ -160,11 +161,15 @@ def choose(
     raise _unclear("no output behaves as probabilities or as logits", everything)
 
 
-def _image_input(signature: Signature) -> Tensor | None:
-    """The one picture input of a signature that needs nothing else."""
-    if len(signature.inputs) == 1 and signature.inputs[0].takes_images:
-        return signature.inputs[0]
-    return None
+def _image_input(original: Original, signature: Signature) -> Tensor | None:
+    """The one picture input of a signature that needs nothing else.
+
+    8-bit inputs are fed in TF Lite files alone: what their levels mean is a convention there.
+    """
+    if len(signature.inputs) != 1 or not signature.inputs[0].takes_images:
+        return None
+    (image,) = signature.inputs
+    return image if image.dtype == "float32" or isinstance(original, LiteModel) else None
 
 
 def _size(original: Original, image: Tensor, given: tuple[int, int] | None) -> tuple[int, int]:
@@ -173,7 +178,7 @@ def _size(original: Original, image: Tensor, given: tuple[int, int] | None) -> t
     if height and width:
         return height, width
     if size := original.facts.image_size or given:
-        return size
+        return height or size[0], width or size[1]
     raise ModuleError(
         f"the image size of '{image.key}' is open and the module has no ImageModuleInfo"
         " attachment; give it with --image-size HEIGHTxWIDTH"
@@ -199,11 +204,12 @@ def _familiarity(candidate: Candidate) -> tuple[bool, bool, str]:
 
 
 def _reason(taken: Candidate, equal: int, fitting: int, overruled: bool) -> str:
-    what = (
-        "its rows are never negative and sum to 1"
-        if taken.behaviour is Behaviour.PROBABILITIES
-        else "no output is probabilities, and this one is logits: a softmax is added"
-    )
+    if taken.behaviour is Behaviour.PROBABILITIES:
+        what = "its rows are never negative and sum to 1"
+    elif overruled:
+        what = f"it behaves as {taken.behaviour}: a softmax is added"
+    else:
+        what = "no output is probabilities, and this one is logits: a softmax is added"
     rivals = f"{fitting} vector outputs were tried"
     same = f", {equal} of them the same tensor" if equal > 1 else ""
     return f"{'named by you; ' if overruled else ''}{what} ({rivals}{same})"
@@ -222,7 +228,7 @@ def _lacks(original: Original) -> str:
         f" -> {', '.join(map(str, signature.outputs))}"
         for signature in original.facts.signatures
     )
-    pictured = [entry for entry in original.facts.signatures if _image_input(entry) is not None]
+    pictured = [entry for entry in original.facts.signatures if _image_input(original, entry)]
     missing = (
         "no output with one vector a picture, of shape [N, classes]"
         if pictured

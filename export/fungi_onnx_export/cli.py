@@ -36,14 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fungi-onnx-export: {error}", file=sys.stderr)
         no_module = (SourceError, ModuleError, ModelFormatError, ModelNotFoundError)
         return 3 if isinstance(error, no_module) else 1
+    except OSError as error:  # a full disk, a folder that may not be read
+        print(f"fungi-onnx-export: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from fungi_onnx_export import choice, module, source  # noqa: PLC0415
+    from fungi_onnx_export import source  # noqa: PLC0415
 
     with source.opened(options.source) as opened:
+        # After the source was found, so that a wrong path is told at once.
+        from fungi_onnx_export import choice, module  # noqa: PLC0415
+
         original = module.open_original(opened)
         try:
             taken: choice.Choice | None = choice.choose(
@@ -156,11 +162,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _standin(options: argparse.Namespace) -> int:
     from fungi_onnx_export import standin  # noqa: PLC0415
 
-    try:
-        recall = standin.build(options.directory, say=_say)
-    except FileExistsError as error:
-        print(f"fungi-onnx-export: {error}", file=sys.stderr)
-        return 1
+    recall = standin.build(options.directory, say=_say)
     print(f"{options.directory}: a stand-in with Recall@1 {recall:.3f} on pictures made by code")
     return 0
 

@@ -13,13 +13,11 @@ import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-from tf2onnx.handler import tfl_op
-from tf2onnx.tflite_handlers.tfl_math import TflFullyConnectedOp
 
 from fungi_onnx.model_file import INPUT, OUTPUT
-from fungi_onnx_export import lite_addition
+from fungi_onnx_export import convert_lite
 from fungi_onnx_export.choice import Choice
 from fungi_onnx_export.errors import ConversionError
 from fungi_onnx_export.lite import LiteModel
@@ -34,9 +32,8 @@ Graph = onnx.ModelProto
 def forms(original: Original, choice: Choice) -> dict[str, Callable[[], Graph]]:
     """The ONNX forms an original can take, by name; more than one only for FakeQuant graphs."""
     if isinstance(original, LiteModel):
-        return {
-            "qdq" if original.facts.quantised else "float": lambda: _from_lite(original, choice)
-        }
+        form = "qdq" if original.facts.quantised else "float"
+        return {form: lambda: _checked(convert_lite.convert(original, choice, OPSET), choice)}
     assert isinstance(original, Module)
     if not original.facts.noisy:
         return {"float": lambda: _from_tensorflow(original, choice, {})}
@@ -86,44 +83,6 @@ def _from_tensorflow(module: Module, choice: Choice, handlers: dict[str, Any]) -
     return _checked(model, choice)
 
 
-def _from_lite(original: LiteModel, choice: Choice) -> Graph:
-    tfl_op(["TFL_FULLY_CONNECTED"], tf_op="MatMul")(_FullyConnectedWithBias)
-    try:
-        model, _ = tf2onnx.convert.from_tflite(str(original.source.path), opset=OPSET)
-    except Exception as error:
-        raise ConversionError(f"tf2onnx cannot convert the TF Lite graph: {error}") from error
-    graph = model.graph
-    _open_batch(graph)
-    _put_input_in_front(graph, choice)
-    _put_output_behind(graph, choice, original)
-    lite_addition.round_as_the_interpreter(model)
-    return _checked(model, choice)
-
-
-class _FullyConnectedWithBias:
-    """tf2onnx 1.17 drops the bias of a fully connected layer whose input has rank 4.
-
-    Its handler rewires such a node with two inputs while it puts a Reshape in front. Here the
-    Reshape is there beforehand, so that its handler finds rank 2 and keeps all three.
-    """
-
-    @classmethod
-    def to_tf(cls, ctx: Any, node: Any, **kwargs: Any) -> None:
-        image = node.input[0]
-        if node.attr["keep_num_dims"].i == 0 and ctx.get_rank(image) != 2:
-            depth = ctx.get_shape(node.input[1])[1]
-            shape = ctx.make_const(tf2onnx.utils.make_name("rows"), np.array([-1, depth], np.int64))
-            rows = ctx.make_node(
-                "Reshape",
-                [image, shape.output[0]],
-                shapes=[[-1, depth]],
-                dtypes=[ctx.get_dtype(image)],
-            )
-            rows.skip_conversion = True
-            ctx.replace_input(node, image, rows.output[0], 0)
-        TflFullyConnectedOp.to_tf(ctx, node, **kwargs)
-
-
 def _emulate_fake_quant(ctx: Any, node: Any, name: str, args: Any) -> None:  # noqa: ARG001
     """FakeQuantWithMinMaxVars in float, operation for operation as TensorFlow computes it.
 
@@ -165,72 +124,6 @@ def _emulate_fake_quant(ctx: Any, node: Any, name: str, args: Any) -> None:  # n
             skip_conversion=True,
         )
         value = step.output[0]
-
-
-def _open_batch(graph: onnx.GraphProto) -> None:
-    """TF Lite graphs are made for one picture; nothing in them but some Reshapes depends on it."""
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Reshape" and node.input[1] in constants:
-            shape = numpy_helper.to_array(constants[node.input[1]]).copy()
-            if shape.size > 1 and shape[0] == 1:
-                shape[0] = 0  # the batch as it comes
-                opened = numpy_helper.from_array(shape, f"{node.name}/batch")
-                graph.initializer.append(opened)
-                node.input[1] = opened.name
-    del graph.value_info[:]
-
-
-def _put_input_in_front(graph: onnx.GraphProto, choice: Choice) -> None:
-    (taken,) = graph.input
-    nodes = []
-    if taken.type.tensor_type.elem_type == TensorProto.FLOAT:
-        nodes.append(helper.make_node("Identity", [INPUT], [taken.name]))
-    else:
-        # An 8-bit input holds the pixel values themselves, signed ones moved by -128.
-        signed = taken.type.tensor_type.elem_type == TensorProto.INT8
-        zero = np.array(-128, np.int8) if signed else np.array(0, np.uint8)
-        graph.initializer.extend(
-            [
-                numpy_helper.from_array(np.array(255, np.float32), "pixel_levels"),
-                numpy_helper.from_array(np.array(1, np.float32), "pixel_step"),
-                numpy_helper.from_array(zero, "pixel_zero"),
-            ]
-        )
-        nodes = [
-            helper.make_node("Mul", [INPUT, "pixel_levels"], ["pixels"]),
-            helper.make_node(
-                "QuantizeLinear", ["pixels", "pixel_step", "pixel_zero"], [taken.name]
-            ),
-        ]
-    for node in reversed(nodes):
-        graph.node.insert(0, node)
-    shape: list[str | int | None] = ["N", choice.height, choice.width, 3]
-    taken.CopyFrom(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape))
-
-
-def _put_output_behind(graph: onnx.GraphProto, choice: Choice, original: LiteModel) -> None:
-    candidate = choice.candidate
-    given = next(output for output in graph.output if output.name == candidate.output.key)
-    value = given.name
-    if given.type.tensor_type.elem_type != TensorProto.FLOAT:
-        scale, zero = original.quantisation(value)
-        kind = np.int8 if given.type.tensor_type.elem_type == TensorProto.INT8 else np.uint8
-        graph.initializer.extend(
-            [
-                numpy_helper.from_array(np.array(scale, np.float32), "answer_step"),
-                numpy_helper.from_array(np.array(zero, kind), "answer_zero"),
-            ]
-        )
-        graph.node.append(
-            helper.make_node("DequantizeLinear", [value, "answer_step", "answer_zero"], ["answer"])
-        )
-        value = "answer"
-    last = "Softmax" if choice.add_softmax else "Identity"
-    graph.node.append(helper.make_node(last, [value], [OUTPUT]))
-    del graph.output[:]
-    shape: list[str | int | None] = ["N", candidate.classes]
-    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
 
 
 def _checked(model: Graph, choice: Choice) -> Graph:

@@ -34,13 +34,14 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise LabelError(f"{path}, line {line}: is not UTF-8") from None
-    first = text.partition("\n")[0]
-    columns = [column.strip().lower() for column in next(csv.reader([first]), [])]
-    if "id" in columns and "name" in columns:
-        return _from_csv(path, text, columns, classes)
-    if re.match(r"\d+,", first):
+    lines = re.split(r"\r\n|\r|\n", text)
+    if {"id", "name"} <= set(_columns(lines[0])):
+        return _from_csv(path, text, classes)
+    if re.match(r"\d+[,;\t]", lines[0]):
         raise LabelError(f"{path}, line 1: a CSV needs the header id,name above its rows")
-    return _from_lines(path, text, classes)
+    if {"id", "name"} <= set(_columns(re.sub(r"[;\t]", ",", lines[0]))):
+        raise LabelError(f"{path}, line 1: the columns must be separated by commas")
+    return _from_lines(path, lines, classes)
 
 
 def numbered(classes: int) -> tuple[str, ...]:
@@ -48,15 +49,25 @@ def numbered(classes: int) -> tuple[str, ...]:
     return tuple(f"class {number}" for number in range(classes))
 
 
-def _from_csv(path: Path, text: str, columns: list[str], classes: int) -> tuple[str, ...]:
-    id_column, name_column = columns.index("id"), columns.index("name")
+def _columns(header: str) -> list[str]:
+    try:
+        return [column.strip().lower() for column in next(csv.reader([header]), [])]
+    except csv.Error:  # a line of more than 131,072 characters
+        return []
+
+
+def _from_csv(path: Path, text: str, classes: int) -> tuple[str, ...]:
     names: dict[int, str] = {}
     seen: dict[int, int] = {}
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
+        columns = [column.strip().lower() for column in next(reader)]
+        id_column, name_column = columns.index("id"), columns.index("name")
+        following = reader.line_num + 1
         for row in reader:
-            line = reader.line_num
-            if line == 1 or not row:
+            # A quoted name may go on in the next line; the row is where it begins.
+            line, following = following, reader.line_num + 1
+            if not row:
                 continue
             if len(row) <= max(id_column, name_column):
                 raise LabelError(f"{path}, line {line}: has {len(row)} columns, too few")
@@ -78,10 +89,9 @@ def _from_csv(path: Path, text: str, columns: list[str], classes: int) -> tuple[
     return tuple(names[number] for number in range(classes))
 
 
-def _from_lines(path: Path, text: str, classes: int) -> tuple[str, ...]:
-    lines = text.split("\n")
+def _from_lines(path: Path, lines: list[str], classes: int) -> tuple[str, ...]:
     if lines[-1] == "":
-        lines.pop()
+        lines = lines[:-1]
     names = tuple(_name(path, number, line) for number, line in enumerate(lines, start=1))
     if len(names) != classes:
         raise LabelError(
@@ -91,7 +101,7 @@ def _from_lines(path: Path, text: str, classes: int) -> tuple[str, ...]:
 
 
 def _number(path: Path, line: int, text: str, classes: int) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not re.fullmatch(r"[0-9]{1,9}", text):
         raise LabelError(f"{path}, line {line}: '{text}' is not an id (0 to {classes - 1})")
     if int(text) >= classes:
         raise LabelError(

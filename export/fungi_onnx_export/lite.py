@@ -68,9 +68,10 @@ class LiteModel:
         return self.quantisation(key)[0]
 
     def quantisation(self, key: str) -> tuple[float, int]:
-        """(scale, zero point) of an output: real value = (value - zero point) * scale."""
+        """(scale, zero point) of an output as uint8: real value = (value - zero point) * scale."""
         scale, zero = self._outputs[key]["quantization"]
-        return float(scale), int(zero)
+        signed = self._outputs[key]["dtype"] == np.int8
+        return float(scale), int(zero) + (128 if signed else 0)
 
 
 def _tensor(detail: Any) -> Tensor:

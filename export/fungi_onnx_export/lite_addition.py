@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 _ADDITION = ("DequantizeLinear", "DequantizeLinear", "QuantizeLinear")
+_A, _B = (side.ravel() for side in np.meshgrid(np.arange(256), np.arange(256), indexing="ij"))
 
 
 @dataclass(frozen=True)
 class Addition:
-    """``a + b`` in 8 bits: real value = (value - zero) * scale, for each of a, b and the sum."""
+    """``a + b`` in uint8: real value = (value - zero) * scale, for each of a, b and the sum."""
 
     scale_a: np.float32
     zero_a: int
@@ -35,23 +36,13 @@ class Addition:
     zero_b: int
     scale_sum: np.float32
     zero_sum: int
-    dtype: np.dtype[Any]
-
-    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All 65,536 pairs of values."""
-        limits = np.iinfo(self.dtype)
-        values = np.arange(limits.min, limits.max + 1)
-        a, b = np.meshgrid(values, values, indexing="ij")
-        return a.ravel(), b.ravel()
 
     def in_xnnpack(self) -> NDArray[np.int64]:
         """The sums of all pairs as XNNPACK computes them."""
-        a, b = self.pairs()
         multiplier_a, multiplier_b, shift = self.multipliers()
-        total = multiplier_a * (a - self.zero_a) + multiplier_b * (b - self.zero_b)
+        total = multiplier_a * (_A - self.zero_a) + multiplier_b * (_B - self.zero_b)
         rounded = (total + (1 << (shift - 1))) >> shift
-        limits = np.iinfo(self.dtype)
-        return np.asarray(np.clip(rounded + self.zero_sum, limits.min, limits.max), np.int64)
+        return np.asarray(np.clip(rounded + self.zero_sum, 0, 255), np.int64)
 
     def multipliers(self) -> tuple[int, int, int]:
         """The scales relative to the sum's as integers of at most 21 bits, and their shift."""
@@ -70,9 +61,9 @@ class Addition:
         ]
         for name, scale, zero in tensors:
             graph.initializer.append(numpy_helper.from_array(np.array(scale), f"{name}_scale"))
-            zeros = np.array(zero, self.dtype)
+            zeros = np.array(zero, np.uint8)
             graph.initializer.append(numpy_helper.from_array(zeros, f"{name}_zero"))
-        kind = TensorProto.INT8 if self.dtype == np.int8 else TensorProto.UINT8
+        kind = TensorProto.UINT8
         for name in ("a", "b"):
             graph.input.append(helper.make_tensor_value_info(name, kind, [65536]))
             quantised = [name, f"{name}_scale", f"{name}_zero"]
@@ -85,8 +76,7 @@ class Addition:
         session = ort.InferenceSession(
             model.SerializeToString(), providers=["CPUExecutionProvider"]
         )
-        a, b = self.pairs()
-        (sums,) = session.run(None, {"a": a.astype(self.dtype), "b": b.astype(self.dtype)})
+        (sums,) = session.run(None, {"a": _A.astype(np.uint8), "b": _B.astype(np.uint8)})
         return np.asarray(sums, np.int64)
 
     def disagreements(self, wanted: NDArray[np.int64]) -> int:
@@ -140,8 +130,7 @@ def _adjust(
         (np.float32(constants[node.input[1]]), int(constants[node.input[2]]))
         for node in (a, b, total)
     )
-    kind = constants[total.input[2]].dtype
-    addition = Addition(scale_a, zero_a, scale_b, zero_b, scale_sum, zero_sum, kind)
+    addition = Addition(scale_a, zero_a, scale_b, zero_b, scale_sum, zero_sum)
     wanted = addition.in_xnnpack()
     best = min(addition.neighbours(), key=lambda option: option.disagreements(wanted))
     # The addition gets constants and dequantisations of its own; its neighbours keep theirs.

@@ -42,11 +42,7 @@ class Module:
                 f"{source.location}: the folder variables/ with the weights is missing, and the"
                 " graph is not a frozen one"
             )
-        found = dict(
-            attachments.decode(value)
-            for value in graph.collection_def[attachments.COLLECTION].bytes_list.value
-        )
-        info, standin = found.get(attachments.IMAGE_MODULE_INFO), found.get(attachments.STANDIN)
+        image_size, standin = self._read_attachments(graph)
         self.facts = Facts(
             signatures=tuple(
                 Signature(name, _tensors(signature.inputs), _tensors(signature.outputs))
@@ -54,8 +50,8 @@ class Module:
                 if not name.startswith("__")  # TensorFlow's own: __saved_model_init_op
             ),
             reference=f"TensorFlow {tf.__version__}",
-            image_size=None if info is None else attachments.parse_image_module_info(info),
-            standin=None if standin is None else standin.decode(),
+            image_size=image_size,
+            standin=standin,
             noisy=any(operation.startswith("FakeQuant") for operation in operations),
         )
 
@@ -74,20 +70,47 @@ class Module:
             f"{self.source.location}: has no graph with the tags {sorted(wanted)}, only {tags}"
         )
 
+    def _read_attachments(self, graph: Any) -> tuple[tuple[int, int] | None, str | None]:
+        """The expected image size and what a stand-in says of itself, where they are there."""
+        try:
+            found = dict(
+                attachments.decode(value)
+                for value in graph.collection_def[attachments.COLLECTION].bytes_list.value
+            )
+            note = found.get(attachments.STANDIN)
+            standin = None if note is None else note.decode()
+            info = found.get(attachments.IMAGE_MODULE_INFO)
+            size = (0, 0) if info is None else attachments.parse_image_module_info(info)
+        except ValueError as error:
+            raise ModuleError(
+                f"{self.source.location}: an attachment in saved_model.pb is damaged: {error}"
+            ) from None
+        return size if all(size) else None, standin
+
     def outputs(self, signature: str, images: Images) -> dict[str, NDArray[np.float32]]:
         """Runs the module. See `Original.outputs`."""
         function = self.function(signature)
         declared = next(entry for entry in self.facts.signatures if entry.name == signature)
         image = next(tensor for tensor in declared.inputs if tensor.takes_images)
-        keys = [tensor.key for tensor in declared.outputs if tensor.gives_vectors]
-        assert image.shape is not None
-        parts = [
-            function(**{image.key: tf.constant(part)}) for part in batches(images, image.shape[0])
+        keys = [
+            tensor.key
+            for tensor in declared.outputs
+            if tensor.gives_vectors and tf.dtypes.as_dtype(tensor.dtype).is_floating
         ]
-        return {
-            key: np.concatenate([part[key].numpy() for part in parts])[: len(images)]
-            for key in keys
-        }
+        assert image.shape is not None
+        parts: dict[str, list[NDArray[np.float32]]] = {key: [] for key in keys}
+        try:
+            for part in batches(images, image.shape[0]):
+                answer = function(**{image.key: tf.constant(part)})
+                for key in keys:
+                    parts[key].append(answer[key].numpy().astype(np.float32))
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            height, width = images.shape[1:3]
+            raise ModuleError(
+                f"{self.source.location}: the signature {signature} does not run on pictures of"
+                f" {height}x{width}: {_brief(error)}"
+            ) from None
+        return {key: np.concatenate(parts[key])[: len(images)] for key in keys}
 
     def step(self, signature: str, key: str) -> float:  # noqa: ARG002
         """A float output has no step."""
@@ -103,8 +126,10 @@ class Module:
             if self.source.format == "tf1-hub":
                 return hub.load(str(self.source.path))
             return tf.saved_model.load(str(self.source.path), tags=["serve"])
-        except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
-            raise ModuleError(f"{self.source.location}: cannot be loaded: {error}") from None
+        except Exception as error:  # in a damaged graph TensorFlow stumbles over almost anything
+            raise ModuleError(
+                f"{self.source.location}: cannot be loaded: {_brief(error)}"
+            ) from None
 
 
 def _tensors(infos: Any) -> tuple[Tensor, ...]:
@@ -116,3 +141,12 @@ def _tensors(infos: Any) -> tuple[Tensor, ...]:
         dtype = tf.dtypes.as_dtype(info.dtype).name
         tensors.append(Tensor(key, dtype, shape if known else None))
     return tuple(tensors)
+
+
+def _brief(error: Exception) -> str:
+    """What went wrong, without TensorFlow's account of where in the graph and in the program."""
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    places = ("Graph execution error", "Detected at node", 'File "', "[[")
+    lines = [line.strip() for line in text.splitlines()]
+    said = " ".join(line for line in lines if line and not line.startswith(places))
+    return said[:500] or type(error).__name__

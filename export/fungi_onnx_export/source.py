@@ -8,9 +8,11 @@ import re
 import socket
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path
 from typing import Literal
 
@@ -63,8 +65,8 @@ def opened(location: str) -> Iterator[Source]:
         SourceError: there is no module there; the text says what was found and what to give.
     """
     path = Path(location).expanduser()
-    if re.match(r"https?://", location):
-        yield _module(_resolve(location), location, location)
+    if handle := _handle(location):
+        yield _module(_resolve(handle), location, handle)
     elif path.is_dir():
         yield _module(path, location)
     elif path.is_file() and _is_tflite(path):
@@ -77,6 +79,13 @@ def opened(location: str) -> Iterator[Source]:
         raise SourceError(f"{location}: neither a module folder, a .tar.gz nor a .tflite file")
     else:
         raise SourceError(f"{location}: no such source; give {_FORMS}")
+
+
+def _handle(location: str) -> str | None:
+    """The location as a hub handle, if it is one; copied from a page, it may lack its scheme."""
+    if re.match(r"(www\.)?(tfhub\.dev|kaggle\.com/models)/", location):
+        return f"https://{location}"
+    return location if re.match(r"https?://", location) else None
 
 
 def _module(folder: Path, location: str, handle: str | None = None) -> Source:
@@ -103,7 +112,8 @@ def _module(folder: Path, location: str, handle: str | None = None) -> Source:
 def _resolve(handle: str) -> Path:
     """A handle → a folder: the local cache first, then tensorflow_hub's own resolver."""
     cache = Path(os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules")
-    for spelling in (handle, handle.rstrip("/"), handle + "?tf-hub-format=compressed"):
+    bare = handle.rstrip("/")
+    for spelling in (handle, bare, f"{bare}/", f"{bare}?tf-hub-format=compressed"):
         # tensorflow_hub names a cached module by the SHA-1 of the handle it was asked for.
         folder = cache / hashlib.sha1(spelling.encode(), usedforsecurity=False).hexdigest()
         if (folder / "saved_model.pb").is_file():
@@ -143,6 +153,7 @@ def _cache_listing(location: str, modules: list[Path]) -> str:
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpacks a .tar.gz: plain files and folders only, inside the folder, of bounded size."""
     count = size = 0
+    too_large = f"unpacks to more than {MAX_FILES} files or {MAX_BYTES} bytes"
     try:
         with tarfile.open(archive, "r:*") as tar:
             for member in tar:
@@ -155,11 +166,13 @@ def _unpack(archive: Path, folder: Path) -> None:
                 if member.name.startswith("/") or ".." in Path(member.name).parts:
                     raise SourceError(f"{archive}: '{member.name}' leads outside the archive")
                 if count > MAX_FILES or size > MAX_BYTES:
-                    raise SourceError(
-                        f"{archive}: unpacks to more than {MAX_FILES} files or {MAX_BYTES} bytes"
-                    )
+                    raise SourceError(f"{archive}: {too_large}")
                 tar.extract(member, folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            # A tar has no checksum of its own; gzip compares its one at the very end alone.
+            while tar.fileobj is not None and (rest := tar.fileobj.read(2**20)):
+                if (size := size + len(rest)) > MAX_BYTES:
+                    raise SourceError(f"{archive}: {too_large}")
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, LZMAError) as error:
         raise SourceError(f"{archive}: cannot be unpacked: {error}") from None
 
 

@@ -1,0 +1,168 @@
+"""The command as a user runs it: a real process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+import fungi_onnx
+
+COMMAND = str(Path(sys.executable).with_name("fungi-onnx"))
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def test_classify_prints_a_table_and_the_terms_once(tiny: Path, sample: Path) -> None:
+    result = run("classify", sample, sample, "-m", tiny, "-k", 2)
+    assert result.returncode == 0
+    blocks = result.stdout.strip().split("\n\n")
+    assert len(blocks) == 2
+    assert blocks[0] == blocks[1]
+    head, first, second = blocks[0].splitlines()
+    assert head == str(sample)
+    assert first.startswith("   1  Stand-in species 0003 (")
+    columns = [unicodedata.normalize("NFC", line).index("%") for line in (first, second)]
+    assert columns[0] == columns[1]
+    assert result.stderr.count("Licence: Apache-2.0") == 1
+    assert "Not for telling edible from inedible mushrooms, not for foraging." in result.stderr
+
+
+def test_json_lines(tiny: Path, sample: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.jpg"
+    result = run("classify", sample, missing, "-m", tiny, "--json")
+    assert result.returncode == 1
+    good, bad = map(json.loads, result.stdout.splitlines())
+    assert good["image"] == str(sample)
+    assert [set(match) for match in good["top"]] == [{"id", "name", "probability"}] * 5
+    assert good == fungi_onnx.FungiClassifier(tiny).classify(sample).to_dict()
+    assert bad == {
+        "image": str(missing),
+        "error": {"type": "ImageFileError", "message": f"{missing}: no such file"},
+    }
+
+
+def test_a_bad_picture_does_not_stop_the_others(tiny: Path, sample: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("this is no picture")
+    result = run("classify", broken, sample, "-m", tiny)
+    assert result.returncode == 1
+    assert "Stand-in species 0003" in result.stdout
+    assert f"fungi-onnx: {broken}: is not a complete picture" in result.stderr
+
+
+def test_a_name_that_is_not_utf8(tiny: Path, sample: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(bytes(tmp_path) + b"/f\xff.jpg")
+    Path(name).write_bytes(sample.read_bytes())
+    result = run("classify", name, "-m", tiny, "--json", PYTHONIOENCODING="utf-8")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["image"] == name
+
+
+def test_the_model_from_the_environment(tiny: Path, sample: Path) -> None:
+    assert run("classify", sample, FUNGI_ONNX_MODEL=str(tiny)).returncode == 0
+    result = run("classify", sample, FUNGI_ONNX_MODEL="gone.onnx")
+    assert result.returncode == 3
+    assert "gone.onnx: no such model file" in result.stderr
+
+
+def test_exit_codes(tiny: Path, bare: Path, sample: Path, tmp_path: Path) -> None:
+    no_model = run("classify", sample)
+    assert no_model.returncode == 3
+    assert no_model.stderr.startswith("fungi-onnx: no model: name a file with -m MODEL.onnx")
+    assert run("info", "-m", bare).returncode == 3
+    cuda = run("classify", sample, "-m", tiny, "--device", "cuda:7")
+    assert cuda.returncode == 4
+    assert "device 'cuda:7' was asked for" in cuda.stderr
+    for wrong in (
+        ["classify"],
+        ["nonsense"],
+        [],
+        ["classify", sample, "-m", tiny, "-k", "0"],
+        ["classify", sample, "-m", tiny, "-k", "many"],
+        ["classify", sample, "-m", tiny, "--device", "gpu"],
+        ["classify", sample, "-m", tiny, "--threads", "0"],
+    ):
+        result = run(*wrong)
+        assert result.returncode == 2, wrong
+        assert result.stderr
+        assert result.stdout == ""
+
+
+def test_info(tiny: Path) -> None:
+    result = run("info", "-m", tiny)
+    assert result.returncode == 0
+    for text in ("stand-in", "schema 1", "[N, 48, 48, 3]", "max |Δp|", "Apache-2.0", "foraging"):
+        assert text in result.stdout
+    facts = json.loads(run("info", "-m", tiny, "--json").stdout)
+    assert facts["labels"] == {"count": 12, "given": True}
+    assert facts["parity"]["top1_agreement"] == 1
+    assert facts["terms"]["licence"] == "Apache-2.0"
+
+
+def test_selftest(tiny: Path) -> None:
+    result = run("selftest", "-m", tiny)
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[-1].startswith("8 of 8 golden probes passed on cpu:")
+    report = json.loads(run("selftest", "-m", tiny, "--json", "--device", "cpu").stdout)
+    assert report["ok"] is True
+
+
+def test_selftest_fails_on_altered_weights(tiny: Path, tmp_path: Path) -> None:
+    data = bytearray(tiny.read_bytes())
+    # The last great block of weights before the metadata: zeros in place of 4 KB of it.
+    end = data.index(b"fungi_onnx.schema") - 4096
+    data[end - 4096 : end] = bytes(4096)
+    path = tmp_path / "altered.onnx"
+    path.write_bytes(data)
+    result = run("selftest", "-m", path)
+    assert result.returncode in (1, 3)
+    assert result.returncode == 3 or "FAILED" in result.stdout
+
+
+def test_doctor(tiny: Path) -> None:
+    result = run("doctor", "-m", tiny)
+    assert result.returncode == 0
+    assert "device cpu" in result.stdout
+    assert "works: loads in" in result.stdout
+    facts = json.loads(run("doctor", "-m", tiny, "--json").stdout)
+    assert facts["versions"]["fungi-onnx"] == fungi_onnx.__version__
+    assert facts["model"]["path"] == str(tiny)
+    without = run("doctor")
+    assert without.returncode == 3
+    assert "onnxruntime" in without.stdout
+    assert "ModelNotFoundError: no model" in without.stderr
+
+
+@pytest.mark.parametrize("command", ["classify", "info", "selftest", "doctor"])
+def test_every_help_has_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert f"Example: fungi-onnx {command}" in result.stdout
+
+
+def test_version_and_a_closed_pipe(tiny: Path, sample: Path) -> None:
+    assert run("--version").stdout == f"fungi-onnx {fungi_onnx.__version__}\n"
+    line = f"'{COMMAND}' classify {' '.join([str(sample)] * 30)} -m {tiny} | head -n 1"
+    result = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout == f"{sample}\n"
+    assert "Traceback" not in result.stderr
+    assert "BrokenPipe" not in result.stderr
