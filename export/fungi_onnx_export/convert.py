@@ -45,26 +45,14 @@ def forms(original: Original, choice: Choice) -> dict[str, Callable[[], Graph]]:
 
 
 def _from_tensorflow(module: Module, choice: Choice, handlers: dict[str, Any]) -> Graph:
-    candidate = choice.candidate
-    function = module.function(candidate.signature)
-
-    def classifier(images: Any) -> Any:
-        return function(**{candidate.input.key: images})[candidate.output.key]
-
-    declared = tf.TensorSpec(candidate.input.shape, candidate.input.dtype)
-    traced = tf.function(classifier, input_signature=[declared], autograph=False)
-    frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
-    (image,), (output,) = frozen.inputs, frozen.outputs
+    frozen, image, output = _freeze(module, choice)
     with tf.Graph().as_default() as graph:
         # A placeholder of our own opens the batch and fixes the size, whatever the module's was.
         images = tf.compat.v1.placeholder(
             tf.float32, [None, choice.height, choice.width, 3], name=INPUT
         )
         (vectors,) = tf.import_graph_def(
-            frozen.graph.as_graph_def(),
-            input_map={image.name: images},
-            return_elements=[output.name],
-            name="module",
+            frozen, input_map={image: images}, return_elements=[output], name="module"
         )
         if choice.add_softmax:
             vectors = tf.nn.softmax(vectors)
@@ -83,19 +71,45 @@ def _from_tensorflow(module: Module, choice: Choice, handlers: dict[str, Any]) -
     return _checked(model, choice)
 
 
+def _freeze(module: Module, choice: Choice) -> tuple[Any, str, str]:
+    """The signature's graph with its weights as constants, and the names of its two tensors."""
+    candidate = choice.candidate
+    if module.has_functions:  # TensorFlow 2: the signature is a function, to be inlined
+        function = module.function(candidate.signature)
+
+        def classifier(images: Any) -> Any:
+            return function(**{candidate.input.key: images})[candidate.output.key]
+
+        declared = tf.TensorSpec(candidate.input.shape, candidate.input.dtype)
+        traced = tf.function(classifier, input_signature=[declared], autograph=False)
+        frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
+        return frozen.graph.as_graph_def(), frozen.inputs[0].name, frozen.outputs[0].name
+    # TensorFlow 1: only its own loader can freeze the reference variables of 2018.
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        loaded = v1.saved_model.load(session, module.tags, str(module.source.path))
+        signature = loaded.signature_def[candidate.signature]
+        image = signature.inputs[candidate.input.key].name
+        output = signature.outputs[candidate.output.key].name
+        constant = v1.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), [output.partition(":")[0]]
+        )
+    return constant, image, output
+
+
 def _emulate_fake_quant(ctx: Any, node: Any, name: str, args: Any) -> None:  # noqa: ARG001
     """FakeQuantWithMinMaxVars in float, operation for operation as TensorFlow computes it.
 
-    Range nudged so that zero is exact, then ``floor((clip(x) - min) / scale + 0.5) * scale + min``
-    (tensorflow/core/kernels/fake_quant_ops_functor.h).
+    The range is nudged so that zero is exact, then ``floor((clip(x) - min) / scale - zero + 0.5) *
+    scale`` (tensorflow/core/kernels/fake_quant_ops_functor.h, as of TensorFlow 2.21).
     """
-    one = np.float32(1)
     low, high = (np.float32(node.inputs[i].get_tensor_value()) for i in (1, 2))
     first = np.float32(node.get_attr("narrow_range").i)
     last = np.float32(2 ** node.get_attr("num_bits").i - 1)
     scale = (high - low) / (last - first)
     zero = np.clip(np.floor(first - low / scale + np.float32(0.5)), first, last)
     low, high = (first - zero) * scale, (last - zero) * scale
+    zero -= first  # from here on counted from the lowest level
 
     shape, dtype = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
     value, (output,) = node.input[0], node.output
@@ -108,11 +122,11 @@ def _emulate_fake_quant(ctx: Any, node: Any, name: str, args: Any) -> None:  # n
     steps: list[tuple[str, list[np.float32]]] = [
         ("Clip", [low, high]),
         ("Sub", [low]),
-        ("Mul", [one / scale]),
+        ("Div", [scale]),
+        ("Sub", [zero]),
         ("Add", [np.float32(0.5)]),
         ("Floor", []),
         ("Mul", [scale]),
-        ("Add", [low]),
     ]
     for position, (operation, constants) in enumerate(steps):
         step = ctx.make_node(

@@ -33,7 +33,9 @@ class Module:
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.tags = [] if source.format == "tf1-hub" else ["serve"]
         graph = self._read_meta_graph()
+        self.has_functions = bool(graph.graph_def.library.function)
         operations = {node.op for node in graph.graph_def.node}
         for function in graph.graph_def.library.function:
             operations |= {node.op for node in function.node_def}
@@ -61,13 +63,12 @@ class Module:
             saved.ParseFromString((self.source.path / "saved_model.pb").read_bytes())
         except DecodeError:
             raise ModuleError(f"{self.source.location}: saved_model.pb is damaged") from None
-        wanted: set[str] = set() if self.source.format == "tf1-hub" else {"serve"}
         for graph in saved.meta_graphs:
-            if set(graph.meta_info_def.tags) == wanted:
+            if set(graph.meta_info_def.tags) == set(self.tags):
                 return graph
         tags = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
         raise ModuleError(
-            f"{self.source.location}: has no graph with the tags {sorted(wanted)}, only {tags}"
+            f"{self.source.location}: has no graph with the tags {self.tags}, only {tags}"
         )
 
     def _read_attachments(self, graph: Any) -> tuple[tuple[int, int] | None, str | None]:
@@ -99,9 +100,11 @@ class Module:
         ]
         assert image.shape is not None
         parts: dict[str, list[NDArray[np.float32]]] = {key: [] for key in keys}
+        shown = 0
         try:
             for part in batches(images, image.shape[0]):
                 answer = function(**{image.key: tf.constant(part)})
+                shown += len(part)
                 for key in keys:
                     parts[key].append(answer[key].numpy().astype(np.float32))
         except (ValueError, TypeError, tf.errors.OpError) as error:
@@ -110,7 +113,9 @@ class Module:
                 f"{self.source.location}: the signature {signature} does not run on pictures of"
                 f" {height}x{width}: {_brief(error)}"
             ) from None
-        return {key: np.concatenate(parts[key])[: len(images)] for key in keys}
+        joined = {key: np.concatenate(parts[key]) for key in keys}
+        # What is no vector a picture after all (a constant, say) is none of the answers.
+        return {key: rows[: len(images)] for key, rows in joined.items() if len(rows) == shown}
 
     def step(self, signature: str, key: str) -> float:  # noqa: ARG002
         """A float output has no step."""
@@ -123,9 +128,7 @@ class Module:
     @cached_property
     def _loaded(self) -> Any:
         try:
-            if self.source.format == "tf1-hub":
-                return hub.load(str(self.source.path))
-            return tf.saved_model.load(str(self.source.path), tags=["serve"])
+            return hub.load(str(self.source.path), tags=self.tags)
         except Exception as error:  # in a damaged graph TensorFlow stumbles over almost anything
             raise ModuleError(
                 f"{self.source.location}: cannot be loaded: {_brief(error)}"
@@ -146,7 +149,7 @@ def _tensors(infos: Any) -> tuple[Tensor, ...]:
 def _brief(error: Exception) -> str:
     """What went wrong, without TensorFlow's account of where in the graph and in the program."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    places = ("Graph execution error", "Detected at node", 'File "', "[[")
+    places = ("Graph execution error", "Detected at node", 'File "', "[[", "<stack traces")
     lines = [line.strip() for line in text.splitlines()]
     said = " ".join(line for line in lines if line and not line.startswith(places))
     return said[:500] or type(error).__name__

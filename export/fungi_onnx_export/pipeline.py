@@ -55,7 +55,7 @@ def export(location: str, target: Path, wishes: Wishes, say: Say) -> ModelFile:
         say(f"classifier: {candidate.signature} / {candidate.output.key}: {choice.why}")
         classes = candidate.classes
         names = labels.read(wishes.labels, classes) if wishes.labels else labels.numbered(classes)
-        shown = _pictures(original, choice, wishes)
+        shown = _pictures(wishes, choice)
         say(f"reference: {original.facts.reference} on {len(shown.names)} pictures")
         reference = parity.measure(original, choice, shown.chunks())
         with tempfile.TemporaryDirectory(prefix="fungi-onnx-") as folder:
@@ -116,7 +116,7 @@ def verify(
                 f"{location} takes pictures of {choice.height}x{choice.width},"
                 f" {model_path} of {classifier.image_size[0]}x{classifier.image_size[1]}"
             )
-        shown = _pictures(original, choice, wishes)
+        shown = _pictures(wishes, choice)
         reference = parity.measure(original, choice, shown.chunks())
         ours = _answers(Session(model_path, "cpu"), shown)
         comparison = parity.compare(original, reference, ours, shown.description)
@@ -183,11 +183,10 @@ def _answers(session: Session, shown: PictureSet) -> parity.Vectors:
     return np.concatenate([session.run(chunk) for chunk in shown.chunks()])
 
 
-def _pictures(original: Original, choice: Choice, wishes: Wishes) -> PictureSet:
+def _pictures(wishes: Wishes, choice: Choice) -> PictureSet:
     if wishes.pictures is None:
         return parity.builtin(choice.height, choice.width)
-    at_least = parity.NOISE_PICTURES if original.facts.noisy else 0
-    return parity.from_folder(wishes.pictures, choice.height, choice.width, at_least=at_least)
+    return parity.from_folder(wishes.pictures, choice.height, choice.width)
 
 
 def _provenance(opened: Source, choice: Choice) -> dict[str, object]:

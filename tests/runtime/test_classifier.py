@@ -28,7 +28,15 @@ def test_path_bytes_file_and_array_are_one(classifier: FungiClassifier, sample: 
     data = sample.read_bytes()
     rgb = cv2.cvtColor(cv2.imread(str(sample)), cv2.COLOR_BGR2RGB)
     with sample.open("rb") as file:
-        ways = [str(sample), sample, data, bytearray(data), memoryview(data), file, io.BytesIO(data)]
+        ways = [
+            str(sample),
+            sample,
+            data,
+            bytearray(data),
+            memoryview(data),
+            file,
+            io.BytesIO(data),
+        ]
         answers = [classifier.classify(way).top for way in ways]
     answers.append(classifier.classify(rgb).top)
     assert all(answer == answers[0] for answer in answers)
