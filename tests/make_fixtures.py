@@ -17,7 +17,7 @@ os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")  # 2026-01-01: the same
 import onnx
 import onnx.parser
 
-from fungi_onnx_export import pictures, pipeline, standin
+from fungi_onnx_export import pictures, pipeline, source, standin
 
 DATA = Path(__file__).parent / "data"
 
@@ -28,7 +28,8 @@ def make(folder: Path) -> None:
         module = Path(name) / "standin"
         standin.build(module, classes=12, size=48, width=0.1)
         wishes = pipeline.Wishes(labels=module / "labels.csv")
-        pipeline.export(str(module), folder / "tiny.onnx", wishes, say=print)
+        with source.opened(str(module)) as opened:
+            pipeline.export(opened, folder / "tiny.onnx", wishes, say=print)
     onnx.save(_bare(), folder / "bare.onnx")
     photo = pictures.vary(pictures.render(3, 320), 300_003)
     (folder / "sample.jpg").write_bytes(pictures.to_jpeg(photo, 90))

@@ -1,7 +1,8 @@
 """The `fungi-onnx-export` command: parses, calls, prints.
 
 Exit codes: 0 done, 1 the export or the verification failed, 2 wrong usage, 3 no module or a wrong
-one. TensorFlow is imported by the commands, not by this file, so that --help answers at once.
+one. TensorFlow is imported by the commands, after they found the source, so that --help and a wrong
+path are answered at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fungi_onnx.errors import FungiOnnxError, ModelFormatError, ModelNotFoundError
-from fungi_onnx_export import __version__
+from fungi_onnx_export import __version__, source
 from fungi_onnx_export.errors import ModuleError, SourceError
 from fungi_onnx_export.known import BY_NAME
 
@@ -44,10 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from fungi_onnx_export import source  # noqa: PLC0415
-
     with source.opened(options.source) as opened:
-        # After the source was found, so that a wrong path is told at once.
         from fungi_onnx_export import choice, module  # noqa: PLC0415
 
         original = module.open_original(opened)
@@ -119,30 +117,32 @@ def _print_inspection(facts: dict[str, Any], signatures: Sequence[Any]) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from fungi_onnx_export import pipeline  # noqa: PLC0415
+    with source.opened(options.source) as opened:
+        from fungi_onnx_export import pipeline  # noqa: PLC0415
 
-    wishes = pipeline.Wishes(
-        labels=options.labels,
-        pictures=options.pictures,
-        signature=options.signature,
-        output_key=options.output_key,
-        image_size=options.image_size,
-        expect=BY_NAME[options.expect] if options.expect else None,
-        name=options.name,
-    )
-    made = pipeline.export(options.source, options.output, wishes, say=_say)
+        wishes = pipeline.Wishes(
+            labels=options.labels,
+            pictures=options.pictures,
+            signature=options.signature,
+            output_key=options.output_key,
+            image_size=options.image_size,
+            expect=BY_NAME[options.expect] if options.expect else None,
+            name=options.name,
+        )
+        made = pipeline.export(opened, options.output, wishes, say=_say)
     size = options.output.stat().st_size / 1e6
     print(f"{options.output}: {made.name}, {len(made.labels)} classes, {size:.1f} MB")
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from fungi_onnx_export import pipeline, report  # noqa: PLC0415
+    with source.opened(options.source) as opened:
+        from fungi_onnx_export import pipeline, report  # noqa: PLC0415
 
-    wishes = pipeline.Wishes(
-        pictures=options.pictures, signature=options.signature, output_key=options.output_key
-    )
-    description, comparison, shown = pipeline.verify(options.source, options.model, wishes)
+        wishes = pipeline.Wishes(
+            pictures=options.pictures, signature=options.signature, output_key=options.output_key
+        )
+        description, comparison, shown = pipeline.verify(opened, options.model, wishes)
     page = options.report or options.model.with_suffix(".parity.html")
     report.write(page, options.source, options.model, description, comparison, shown)
     parity = comparison.parity

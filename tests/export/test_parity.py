@@ -19,7 +19,7 @@ from fungi_onnx_export.parity import Reference
 EXPECTED = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], np.float32)
 
 
-def judged(ours, expected=EXPECTED, *, quantised=False, noise=None, steady=None):  # noqa: ANN001, ANN201
+def judged(ours, expected=EXPECTED, *, quantised=False, noise=None, steady=None):
     facts = Facts((), "hand", quantised=quantised, noisy=noise is not None)
     reference = Reference(expected, *(() if noise is None else (np.array(noise), np.array(steady))))
     return parity.compare(

@@ -38,7 +38,7 @@ def classifier(tiny: Path) -> FungiClassifier:
 
 
 @pytest.fixture
-def altered(tiny: Path, tmp_path: Path):  # noqa: ANN201
+def altered(tiny: Path, tmp_path: Path):
     """A copy of the tiny model with some bytes replaced by as many others."""
 
     def alter(old: bytes, new: bytes) -> Path:

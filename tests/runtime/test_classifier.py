@@ -17,7 +17,7 @@ def test_the_sample_is_recognised(classifier: FungiClassifier, sample: Path) -> 
     prediction = classifier.classify(sample)
     assert prediction.image == str(sample)
     assert prediction.ok
-    assert [match.id for match in prediction.top][0] == 3
+    assert prediction.top[0].id == 3
     assert prediction.top[0].name.startswith("Stand-in species 0003")
     assert len(prediction.top) == 5
     values = [match.probability for match in prediction.top]
@@ -77,7 +77,7 @@ def test_many_are_lazy_and_ordered_and_go_on_after_a_bad_one(
     broken.write_bytes(sample.read_bytes()[:5000])
     taken = []
 
-    def inputs():  # noqa: ANN202
+    def inputs():
         for path in (sample, broken, tmp_path / "missing.jpg", sample, sample):
             taken.append(path)
             yield path
@@ -132,7 +132,7 @@ def test_attributes(classifier: FungiClassifier, tiny: Path) -> None:
         (np.full((1, 48, 48, 3), np.nan, np.float32), ValueError, "nan"),
     ],
 )
-def test_the_call_refuses(classifier, images, error, text) -> None:  # noqa: ANN001
+def test_the_call_refuses(classifier, images, error, text) -> None:
     with pytest.raises(error, match=text):
         classifier(images)
 

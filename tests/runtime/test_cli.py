@@ -82,7 +82,7 @@ def test_the_model_from_the_environment(tiny: Path, sample: Path) -> None:
     assert "gone.onnx: no such model file" in result.stderr
 
 
-def test_exit_codes(tiny: Path, bare: Path, sample: Path, tmp_path: Path) -> None:
+def test_exit_codes(tiny: Path, bare: Path, sample: Path) -> None:
     no_model = run("classify", sample)
     assert no_model.returncode == 3
     assert no_model.stderr.startswith("fungi-onnx: no model: name a file with -m MODEL.onnx")

@@ -100,7 +100,7 @@ def test_every_truncation_is_an_error_and_not_half_a_picture(sample: Path) -> No
 @pytest.mark.parametrize(
     ("make", "error", "reason"),
     [
-        (lambda path: None, ImageFileError, "no such file"),
+        (lambda _: None, ImageFileError, "no such file"),
         (lambda path: path.mkdir(), ImageFileError, "is a folder, not a picture"),
         (lambda path: path.write_bytes(b""), ImageDecodeError, r"is empty \(0 bytes\)"),
         (lambda path: path.write_text("hello"), ImageDecodeError, "is not a complete picture"),
@@ -108,7 +108,7 @@ def test_every_truncation_is_an_error_and_not_half_a_picture(sample: Path) -> No
     ],
     ids=["missing", "folder", "empty", "text", "loop"],
 )
-def test_files_that_are_no_pictures(tmp_path: Path, make, error, reason) -> None:  # noqa: ANN001
+def test_files_that_are_no_pictures(tmp_path: Path, make, error, reason) -> None:
     path = tmp_path / "photo.jpg"
     make(path)
     with pytest.raises(error, match=reason) as caught:
@@ -134,7 +134,7 @@ def test_names() -> None:
         (np.zeros((0, 4, 3), np.uint8), ValueError, "not 0×4×3"),
     ],
 )
-def test_other_things(image, error, text) -> None:  # noqa: ANN001
+def test_other_things(image, error, text) -> None:
     with pytest.raises(error, match=text):
         read_rgb(image)
 

@@ -108,19 +108,19 @@ def test_a_file_without_metadata_names_the_command(bare: Path) -> None:
         FungiClassifier(bare)
 
 
-def test_another_schema_names_both(altered) -> None:  # noqa: ANN001
+def test_another_schema_names_both(altered) -> None:
     path = altered(b"fungi_onnx.schema\x12\x011", b"fungi_onnx.schema\x12\x012")
     with pytest.raises(ModelFormatError, match="has schema 2, this fungi-onnx reads schema 1"):
         FungiClassifier(path)
 
 
-def test_a_tampered_label_is_refused_at_load(altered) -> None:  # noqa: ANN001
+def test_a_tampered_label_is_refused_at_load(altered) -> None:
     path = altered(b'["Stand-in species 0000', b'["Edible bolete  0000  '[:23])
     with pytest.raises(ModelFormatError, match="label list does not match"):
         FungiClassifier(path)
 
 
-def test_metadata_of_another_graph_is_refused(altered) -> None:  # noqa: ANN001
+def test_metadata_of_another_graph_is_refused(altered) -> None:
     path = altered(b'"shape":["N",48,48,3]', b'"shape":["N",48,49,3]')
     with pytest.raises(ModelFormatError, match="metadata promises"):
         FungiClassifier(path)

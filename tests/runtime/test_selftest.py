@@ -68,7 +68,7 @@ def test_every_class_of_the_head_is_watched(classifier: FungiClassifier) -> None
     class OneClassWrong(FungiClassifier):
         wrong = 0
 
-        def __call__(self, images):  # noqa: ANN001, ANN204
+        def __call__(self, images):
             probabilities = super().__call__(images)
             probabilities[:, self.wrong] *= 0.8
             return probabilities
@@ -81,7 +81,7 @@ def test_every_class_of_the_head_is_watched(classifier: FungiClassifier) -> None
 @pytest.mark.parametrize("wrong", [np.nan, 0.0, 1 / 12])
 def test_a_wrong_provider_result_fails(classifier: FungiClassifier, wrong: float) -> None:
     class Liar(FungiClassifier):
-        def __call__(self, images):  # noqa: ANN001, ANN204
+        def __call__(self, images):
             return np.full_like(super().__call__(images), wrong)
 
     report = selftest.run(Liar(classifier.path, device="cpu"))
