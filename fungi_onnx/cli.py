@@ -55,7 +55,7 @@ def _classify(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     classifier = FungiClassifier(options.model, device="cpu")
-    model, parity = classifier.model, classifier.model.parity
+    model, parity, source = classifier.model, classifier.model.parity, classifier.model.source
     facts: dict[str, Any] = {
         "path": str(classifier.path),
         "schema": SCHEMA,
@@ -80,7 +80,9 @@ def _info(options: argparse.Namespace) -> int:
         {
             "model": model.name,
             "file": f"{classifier.path} (schema {SCHEMA})",
-            "source": ", ".join(f"{key} {model.source[key]}" for key in ("format", "location")),
+            "source": f"{source['location']} ({source['format']}),"
+            f" {source['signature']} / {source['output_key']}"
+            + (", softmax added" if source["softmax_added"] else ""),
             "input": facts["input"],
             "output": facts["output"],
             "precision": model.precision,

@@ -213,11 +213,10 @@ def find(model: str | os.PathLike[str] | None = None) -> Path:
     origin = ""
     if model is None and (variable := os.environ.get("FUNGI_ONNX_MODEL")):
         model, origin = variable, " (from the environment variable FUNGI_ONNX_MODEL)"
+    if model is not None and (path := Path(model)).is_file():
+        return path
     installed = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
     if model is not None:
-        path = Path(model)
-        if path.is_file():
-            return path
         if str(model) in installed:
             return _installed_file(installed[str(model)])
         problem = "is a folder" if path.is_dir() else "no such model file"
@@ -229,9 +228,8 @@ def find(model: str | os.PathLike[str] | None = None) -> Path:
         raise ModelNotFoundError(f"several models are installed: name one of {names}")
     raise ModelNotFoundError(
         "no model: name a file with -m MODEL.onnx (in Python: FungiClassifier('MODEL.onnx')),"
-        " set FUNGI_ONNX_MODEL, or pip install a model wheel; "
-        "a file is made from a copy of the hub module with:"
-        " fungi-onnx-export export SOURCE -o MODEL.onnx"
+        " set FUNGI_ONNX_MODEL, or pip install a model wheel; a file is made from a copy of the"
+        " hub module with: fungi-onnx-export export SOURCE -o MODEL.onnx"
     )
 
 

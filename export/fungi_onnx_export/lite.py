@@ -47,21 +47,27 @@ class LiteModel:
 
     def outputs(self, signature: str, images: Images) -> dict[str, NDArray[np.float32]]:  # noqa: ARG002
         """Runs the interpreter, one fixed batch after the other. See `Original.outputs`."""
-        (detail,) = self._inputs.values()
-        parts = []
-        for part in batches(images, int(detail["shape"][0])):
-            self._interpreter.set_tensor(detail["index"], _to_input(part, detail))
-            self._interpreter.invoke()
-            parts.append(
-                {
-                    key: _from_output(self._interpreter.get_tensor(output["index"]), output)
-                    for key, output in self._outputs.items()
-                    if _tensor(output).gives_vectors
-                }
-            )
-        return {
-            key: np.concatenate([part[key] for part in parts])[: len(images)] for key in parts[0]
-        }
+        ((name, detail),) = self._inputs.items()
+        wanted = (int(detail["shape"][0]), *images.shape[1:])
+        keys = [key for key, output in self._outputs.items() if _tensor(output).gives_vectors]
+        parts: dict[str, list[NDArray[np.float32]]] = {key: [] for key in keys}
+        try:
+            if tuple(detail["shape"]) != wanted:  # a file that leaves its size open
+                self._interpreter.resize_tensor_input(detail["index"], wanted)
+                self._interpreter.allocate_tensors()
+            for part in batches(images, wanted[0]):
+                self._interpreter.set_tensor(detail["index"], _to_input(part, detail))
+                self._interpreter.invoke()
+                for key in keys:
+                    output = self._outputs[key]
+                    values = self._interpreter.get_tensor(output["index"])
+                    parts[key].append(_from_output(values, output))
+        except (ValueError, RuntimeError) as error:
+            raise ModuleError(
+                f"{self.source.location}: '{name}' does not take pictures of"
+                f" {wanted[1]}x{wanted[2]}: {error}"
+            ) from None
+        return {key: np.concatenate(parts[key])[: len(images)] for key in keys}
 
     def step(self, signature: str, key: str) -> float:  # noqa: ARG002
         """The scale of a quantised output; 0 for a float one."""

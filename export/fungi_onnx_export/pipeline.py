@@ -198,22 +198,25 @@ def _provenance(opened: Source, choice: Choice) -> dict[str, object]:
     }
 
 
-def _known(opened: Source, wishes: Wishes) -> Known | None:
-    return wishes.expect or (known.by_handle(opened.handle) if opened.handle else None)
-
-
 def _name(opened: Source, original: Original, wishes: Wishes) -> str:
-    if wishes.name or original.facts.standin:
-        return wishes.name or "stand-in for fungi_mobile_V1/2 (untrained, its answers mean nothing)"
-    found = _known(opened, wishes)
-    stem = Path(opened.location).name.removesuffix(".gz").removesuffix(".tar")
-    return found.name if found else stem.removesuffix(".tgz").removesuffix(".tflite")
+    if wishes.name:
+        return wishes.name
+    if original.facts.standin:
+        return "stand-in for fungi_mobile_V1/2 (untrained, its answers mean nothing)"
+    if wishes.expect:
+        return wishes.expect.name
+    if opened.handle:  # its last two parts: the module's name and its version
+        return "/".join(opened.handle.rstrip("/").split("/")[-2:])
+    stem = Path(opened.location).name
+    for suffix in (".gz", ".tar", ".tgz", ".tflite"):
+        stem = stem.removesuffix(suffix)
+    return stem
 
 
 def _terms(opened: Source, original: Original, wishes: Wishes) -> Terms:
     if original.facts.standin:
         return known.STANDIN_TERMS
-    found = _known(opened, wishes)
+    found = wishes.expect or (known.by_handle(opened.handle) if opened.handle else None)
     return found.terms if found else known.UNKNOWN_TERMS
 
 

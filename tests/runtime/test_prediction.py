@@ -15,6 +15,8 @@ def test_rank_orders_and_breaks_ties_by_id() -> None:
     assert [(match.id, match.name) for match in matches] == [(1, "b"), (2, "c"), (0, "a")]
     assert matches[0].probability == pytest.approx(0.4)
     assert isinstance(matches[0].probability, float)
+    many = rank(np.full(4128, 1 / 4128, np.float32), [str(i) for i in range(4128)], 50)
+    assert [match.id for match in many] == list(range(50))
 
 
 def test_frozen() -> None:

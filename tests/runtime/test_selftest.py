@@ -88,6 +88,19 @@ def test_a_wrong_provider_result_fails(classifier: FungiClassifier, wrong: float
     assert [result.problem is None for result in report.results] == [False] * 8
 
 
+def test_an_improbable_class_is_watched_by_its_logarithm() -> None:
+    expected = np.array([0.9, 0.0999, 1e-5, 1e-9], np.float32)
+    logs = selftest.log_probabilities(expected).astype(np.float16)
+    probe = Probe("p", b"", ((0, 0.9), (1, 0.0999)), logs)
+    assert selftest._check(probe, expected, 1e-4, 0.05).problem is None
+    for index in (2, 3):
+        altered = expected.copy()
+        altered[index] *= 0.9
+        result = selftest._check(probe, altered, 1e-4, 0.05)
+        assert result.difference <= 1e-4
+        assert result.problem == "a class differs by 0.11 in log p, allowed 0.05"
+
+
 def test_another_winner_is_told() -> None:
     probe = Probe("p", b"", ((0, 0.5), (1, 0.1)))
     swapped = np.array([0.5, 0.1, 0.9], np.float32)
