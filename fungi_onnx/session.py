@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 from pathlib import Path
@@ -43,11 +45,13 @@ class Session:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.threads = threads or available_cpus()
         plan = plan_providers(device, ort.get_available_providers())
+        missing = _preload_cuda() if plan[0][0] == CUDA else ""
         self._session = _load(path, plan, self.threads, explicit=device != "auto")
         used = self._session.get_providers()[0]
         if device != "auto" and used != plan[0][0]:
             # onnxruntime goes on with the CPU when CUDA cannot be loaded, and only logs it.
-            raise _unavailable(device, f"onnxruntime {ort.__version__} could only use {used}")
+            reason = f"onnxruntime {ort.__version__} could only use {used}"
+            raise _unavailable(device, f"{reason} ({missing})" if missing else reason)
         self.device = "cpu" if used == CPU else f"cuda:{plan[0][1]['device_id']}"
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
@@ -117,8 +121,6 @@ def _load(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised below, once
-    if plan[0][0] == CUDA:
-        ort.preload_dlls()  # finds the CUDA and cuDNN libraries of pip's NVIDIA wheels
     try:
         return ort.InferenceSession(str(path), options, providers=plan)
     except Exception as error:  # onnxruntime raises a dozen unrelated types, all named alike
@@ -132,6 +134,14 @@ def _load(
     if explicit:
         raise _unavailable(f"cuda:{plan[0][1]['device_id']}", reason)
     return session
+
+
+def _preload_cuda() -> str:
+    """Loads the CUDA and cuDNN libraries of pip's NVIDIA wheels; gives what was not found."""
+    ort.set_default_logger_severity(4)  # the same again, in many words, on standard error
+    with contextlib.redirect_stdout(io.StringIO()) as said:  # it prints
+        ort.preload_dlls()
+    return "; ".join(line for line in said.getvalue().splitlines() if line.startswith("Failed"))
 
 
 def _unavailable(device: str, reason: str) -> DeviceUnavailableError:
