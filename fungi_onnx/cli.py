@@ -76,6 +76,12 @@ def _info(options: argparse.Namespace) -> int:
         return 0
     labels = f"{len(model.labels)}, for example {model.labels[0]}"
     numbered = "none were given: the classes are numbered"
+    noise = ""
+    if parity.noise_floor is not None:
+        noise = (
+            f"; mean largest |Δp| {parity.mean_max_difference:.2g},"
+            f" the reference against itself {parity.noise_floor:.2g}"
+        )
     _print_table(
         {
             "model": model.name,
@@ -90,7 +96,7 @@ def _info(options: argparse.Namespace) -> int:
             "parity": f"with {parity.reference} on {parity.pictures} pictures"
             f" ({parity.picture_set}): max |Δp| {parity.max_difference:.2g},"
             f" mean |Δp| {parity.mean_difference:.2g},"
-            f" top-1 {parity.top1_agreement:.1%}, top-5 {parity.top5_agreement:.1%}",
+            f" top-1 {parity.top1_agreement:.1%}, top-5 {parity.top5_agreement:.1%}" + noise,
             "gate": parity.gate,
             "probes": f"{len(model.probes.pictures)}, run them with: fungi-onnx selftest",
             "licence": model.terms.licence,

@@ -125,7 +125,7 @@ def choose(
     Args:
         original: the module.
         signature, output_key: overrule the choice.
-        classes: how many classes there must be, if that is known (from a label map, say).
+        classes: outputs of this length are preferred, if there are any.
         size: (height, width) where the module itself leaves it open.
 
     Raises:
@@ -137,7 +137,7 @@ def choose(
         for candidate in everything
         if signature in (None, candidate.signature) and output_key in (None, candidate.output.key)
     ]
-    fitting = [candidate for candidate in named if classes in (None, candidate.classes)]
+    fitting = [candidate for candidate in named if candidate.classes == classes] or named
     overruled = signature is not None or output_key is not None
     kinds = [Behaviour.PROBABILITIES, Behaviour.LOGITS]
     if overruled:
@@ -156,8 +156,6 @@ def choose(
         )
     if not named:
         raise _unclear(f"there is no output {signature or '*'} / {output_key or '*'}", everything)
-    if not fitting:
-        raise _unclear(f"no output has {classes} values", everything)
     raise _unclear("no output behaves as probabilities or as logits", everything)
 
 

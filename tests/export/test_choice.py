@@ -144,7 +144,9 @@ class TestStandin:
         ]
         fails(original, unclear("there is no output top / *", *options), signature="top")
         fails(original, unclear("there is no output * / top", *options), output_key="top")
-        fails(original, unclear("no output has 17 values", *options), classes=17)
+
+    def test_a_number_of_classes_is_a_preference(self, standin_dir: Path) -> None:
+        assert choose(load(standin_dir), classes=17).candidate.classes == 16
 
     def test_feature_vector_named_by_the_user_gets_a_softmax(self, standin_dir: Path) -> None:
         choice = choose(load(standin_dir), signature="image_feature_vector")

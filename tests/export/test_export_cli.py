@@ -381,8 +381,9 @@ class TestExpect:
             *("-o", tmp_path / "model.onnx", "--expect", "fungi_mobile_V1/2"),
         )
         assert (code, out) == (3, "")
-        assert err[0] == (
-            "fungi-onnx-export: which output is the classifier is not clear: no output has 4128"
-            " values; name one:"
-        )
+        assert err == [
+            "fungi-onnx-export: fungi_mobile_V1/2 takes 299x299 pictures and gives 4128"
+            " probabilities; this module takes 64x64 and gives 16 probabilities; without --expect"
+            " it is exported all the same"
+        ]
         assert left_in(tmp_path) == []

@@ -103,30 +103,56 @@ def test_float(export, lite_files: dict[str, Path], tmp_path: Path) -> None:
     assert (made.source["format"], made.precision, made.name) == ("tflite", "float32", "float32")
 
 
-def save_head(path: Path) -> None:
+def save_lite(path: Path, function) -> None:
+    """A TF Lite file of a function of one 8x8 picture."""
+    traced = tf.function(function, input_signature=[tf.TensorSpec([1, 8, 8, 3], tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [traced.get_concrete_function()], tf.Module()
+    )
+    path.write_bytes(converter.convert())
+
+
+KERNEL = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+BIAS = np.array([0, 1, 5, -3, 2], np.float32)
+
+
+def connected_head(images):
     """A pooled picture into a fully connected layer whose bias decides everything.
 
     TensorFlow's converter leaves out the reshape in between: the layer's input has rank 4, as in
     the iNaturalist siblings.
     """
-    random = np.random.default_rng(0)
-    kernel = tf.constant(random.normal(size=(5, 3)).astype(np.float32))
-    bias = tf.constant(np.array([0, 1, 5, -3, 2], np.float32))
+    pooled = tf.reshape(tf.nn.avg_pool2d(images, 8, 8, "VALID"), [1, 3])
+    return tf.nn.softmax(tf.linalg.matmul(pooled, KERNEL, transpose_b=True) + BIAS)
 
-    @tf.function(input_signature=[tf.TensorSpec([1, 8, 8, 3], tf.float32)])
-    def call(images):
-        pooled = tf.reshape(tf.nn.avg_pool2d(images, 8, 8, "VALID"), [1, 3])
-        return tf.nn.softmax(tf.linalg.matmul(pooled, kernel, transpose_b=True) + bias)
 
-    function = call.get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
-    path.write_bytes(converter.convert())
+def reshaped_head(images):
+    """A convolution of 1x1 as the head, and a reshape to [1, 5] that nails the batch to one."""
+    pooled = tf.nn.avg_pool2d(images, 8, 8, "VALID")
+    return tf.nn.softmax(
+        tf.reshape(tf.nn.conv2d(pooled, KERNEL.T[None, None] * 9, 1, "SAME"), [1, 5])
+    )
+
+
+def test_a_reshape_to_one_picture_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "head.tflite"
+    save_lite(path, reshaped_head)
+    images = np.random.default_rng(1).uniform(size=(7, 8, 8, 3)).astype(np.float32)
+    with opened(str(path)) as source:
+        original = LiteModel(source)
+        choice = choose(original)
+        expected = parity.probabilities_of(original, choice, images)
+        graph = convert.forms(original, choice)["float"]()
+    assert "Reshape" in {node.op_type for node in graph.graph.node}
+    session = ort.InferenceSession(graph.SerializeToString())
+    (got,) = session.run(None, {"images": images})
+    np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def test_the_bias_behind_a_rank_4_input_is_kept(tmp_path: Path) -> None:
     """Plain tf2onnx loses it: the very same test on its own conversion must fail."""
     path = tmp_path / "head.tflite"
-    save_head(path)
+    save_lite(path, connected_head)
     images = np.random.default_rng(1).uniform(size=(9, 8, 8, 3)).astype(np.float32)
     with opened(str(path)) as source:
         original = LiteModel(source)
