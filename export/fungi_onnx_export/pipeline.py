@@ -16,7 +16,7 @@ from fungi_onnx.model_file import ModelFile, Parity, Terms
 from fungi_onnx.session import Session
 from fungi_onnx_export import convert, describe, known, labels, parity
 from fungi_onnx_export.choice import Choice, choose
-from fungi_onnx_export.errors import ExportError, ModuleError, ParityError
+from fungi_onnx_export.errors import ConversionError, ExportError, ModuleError, ParityError
 from fungi_onnx_export.known import Known
 from fungi_onnx_export.module import open_original
 from fungi_onnx_export.original import Original
@@ -154,7 +154,12 @@ def _best_form(
     results: dict[str, Comparison] = {}
     models = {}
     for form, build in convert.forms(original, choice).items():
-        models[form] = build()
+        try:
+            models[form] = build()
+        except ConversionError as error:
+            failure = error
+            say(f"the form '{form}' is not possible: {error}")
+            continue
         onnx.save(models[form], draft)
         ours = _answers(Session(draft, "cpu"), shown)
         results[form] = parity.compare(original, reference, ours, shown.description)
@@ -164,7 +169,15 @@ def _best_form(
             f" mean largest {figures.mean_max_difference:.2g},"
             f" top-1 agreement {figures.top1_agreement:.1%}"
         )
-    best = min(results, key=lambda form: results[form].parity.mean_max_difference)
+    if not results:
+        raise failure
+    best = min(
+        results,
+        key=lambda form: (
+            results[form].problem is not None,
+            results[form].parity.mean_max_difference,
+        ),
+    )
     if results[best].problem:
         raise ParityError(
             f"the ONNX graph does not give the original's numbers: {results[best].problem};"

@@ -169,11 +169,11 @@ def test_fake_quant_is_emulated_to_the_last_bit(
     assert len(np.unique(got)) > 2 ** (bits - 1)
 
 
-def test_a_fake_quantised_module_passes_its_noise_gate(export, tmp_path: Path) -> None:
-    """A SavedModel trained with fake quantisation: two forms are tried, both are recorded."""
+def save_fake_quantised(folder: Path, bits: int) -> Path:
+    """A SavedModel of three convolutions, trained (as it were) with fake quantisation."""
 
-    def quantise(values, low, high):
-        return tf.quantization.fake_quant_with_min_max_vars(values, low, high)
+    def quantise(values, low, high, bits=8):
+        return tf.quantization.fake_quant_with_min_max_vars(values, low, high, num_bits=bits)
 
     class Quantised(tf.Module):
         def __init__(self) -> None:
@@ -190,16 +190,34 @@ def test_a_fake_quantised_module_passes_its_noise_gate(export, tmp_path: Path) -
             x = quantise(images, 0.0, 1.0)
             for kernel in self.kernels:
                 x = tf.nn.conv2d(x, quantise(kernel, -0.7, 0.7), 2, "SAME")
-                x = quantise(tf.nn.relu6(x), 0.0, 6.0)
+                x = quantise(tf.nn.relu6(x), 0.0, 6.0, bits)
             return {"logits": tf.nn.softmax(tf.reduce_mean(x, [1, 2]) @ self.head)}
 
     module = Quantised()
-    folder = tmp_path / "quantised"
     tf.saved_model.save(module, str(folder), signatures=module.call.get_concrete_function())
+    return folder
+
+
+def test_a_fake_quantised_module_passes_its_noise_gate(export, tmp_path: Path) -> None:
+    """Two forms are tried, the nearer is taken, both are recorded."""
     said: list[str] = []
+    folder = save_fake_quantised(tmp_path / "quantised", bits=8)
     made = export(folder, tmp_path / "m.onnx", say=said.append)
     assert made.parity.noise_floor is not None
     assert made.parity.mean_max_difference <= 2 * made.parity.noise_floor
     assert set(made.parity.forms) == {"fake-quant in float", "qdq"}
     assert made.parity.mean_max_difference == min(made.parity.forms.values())
     assert any("'qdq'" in line for line in said)
+
+
+def test_a_form_that_cannot_be_is_passed_over(export, tmp_path: Path) -> None:
+    """QDQ has no 4 bits; the emulation does not mind."""
+    said: list[str] = []
+    folder = save_fake_quantised(tmp_path / "quantised", bits=4)
+    made = export(folder, tmp_path / "m.onnx", say=said.append)
+    assert made.precision == "float32 (fake-quant in float)"
+    assert made.parity.forms == {}
+    assert (
+        "the form 'qdq' is not possible: tf2onnx has no ONNX form for the operations"
+        " FakeQuantWithMinMaxVars" in said
+    )

@@ -55,6 +55,11 @@ def test_the_file_describes_itself(exported: Path, standin_dir: Path) -> None:
     assert {"tensorflow", "tf2onnx", "onnxruntime", "fungi-onnx-export"} <= set(model.tools)
     assert selftest.run(classifier).ok
     assert sum(len(probe.png) for probe in model.probes.pictures) <= 500_000
+    for probe in model.probes.pictures:
+        assert probe.log_probabilities is not None
+        assert probe.log_probabilities.shape == (16,)
+    assert model.probes.tolerance["cpu"] == 1e-4
+    assert model.probes.log_tolerance["cpu"] >= 0.05
     samples = sorted((standin_dir / "samples").glob("*.jpg"))
     assert len(samples) >= 4
     for sample in samples:
@@ -155,7 +160,18 @@ def test_probes_that_do_not_fit_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reproducible(
+def test_probes_that_do_not_pass_are_refused(
+    export, standin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(describe, "FLOAT_TOLERANCE", {"cpu": 1e-12, "cuda": 1e-12})
+    with pytest.raises(
+        ParityError, match=r"the golden probes do not pass: probabilities differ by"
+    ):
+        export(standin_dir, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_day_can_be_given(
     export, standin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
