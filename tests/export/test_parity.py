@@ -77,6 +77,13 @@ def test_noise_gate() -> None:
     assert narrow.problem == "the mean largest |Δp| is 0.02, the reference's own is 0.009"
 
 
+def test_a_noisy_source_on_pictures_that_do_not_stir_it() -> None:
+    shift = np.array([[1, -1, 0], [0, 0, 0]], np.float32)
+    still = {"noise": [0.0, 0.0], "steady": [True, True]}
+    assert judged(EXPECTED + shift * 0.9e-4, **still).problem is None
+    assert "the reference's own is 0" in judged(EXPECTED + shift * 1.2e-4, **still).problem
+
+
 def test_nan_never_passes() -> None:
     ours = EXPECTED.copy()
     ours[1, 1] = np.nan
