@@ -8,14 +8,25 @@ that the file states for the kind of device.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fungi_onnx import image
-from fungi_onnx.classifier import FungiClassifier
-from fungi_onnx.model_file import Probe
+from fungi_onnx.model_file import ModelFile, Probe
+
+
+class Classifier(Protocol):
+    """What the probes need of a `FungiClassifier`: this room lies below the classifier's."""
+
+    model: ModelFile
+    device: str
+    image_size: tuple[int, int]
+
+    def __call__(self, images: NDArray[np.floating]) -> NDArray[np.float32]:
+        """float [N, height, width, 3] in [0, 1] → float32 [N, classes]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class Report:
         }
 
 
-def run(classifier: FungiClassifier) -> Report:
+def run(classifier: Classifier) -> Report:
     """Runs the model file's golden probes on the classifier's device."""
     probes = classifier.model.probes
     kind = classifier.device.split(":")[0]
@@ -65,7 +76,7 @@ def run(classifier: FungiClassifier) -> Report:
     return Report(classifier.device, tolerance, log_tolerance, results)
 
 
-def _probabilities(classifier: FungiClassifier, probe: Probe) -> NDArray[np.float32]:
+def _probabilities(classifier: Classifier, probe: Probe) -> NDArray[np.float32]:
     tensor = image.to_tensor(image.read_rgb(probe.png), *classifier.image_size)
     (probabilities,) = classifier(tensor[np.newaxis])
     return np.asarray(probabilities)
