@@ -20,9 +20,12 @@ from fungi_onnx.errors import (
     ImageDecodeError,
     ImageError,
     ImageFileError,
+    ImageTooLargeError,
     ModelFormatError,
     ModelNotFoundError,
 )
+from fungi_onnx.header import Limits
+from fungi_onnx.image import read_rgb
 from fungi_onnx.prediction import Match, Prediction
 
 __version__ = "0.1.0"
@@ -34,8 +37,11 @@ __all__ = [
     "ImageDecodeError",
     "ImageError",
     "ImageFileError",
+    "ImageTooLargeError",
+    "Limits",
     "Match",
     "ModelFormatError",
     "ModelNotFoundError",
     "Prediction",
+    "read_rgb",
 ]

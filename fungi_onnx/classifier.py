@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fungi_onnx import image as images_
 from fungi_onnx import model_file
 from fungi_onnx.errors import ImageError, ModelFormatError
-from fungi_onnx.image import ImageInput
+from fungi_onnx.header import Limits
+from fungi_onnx.image import DEFAULT_LIMITS, DEFAULT_VIEW, Crop, ImageInput, View
 from fungi_onnx.model_file import ModelFile
 from fungi_onnx.prediction import Prediction, rank
 from fungi_onnx.session import Session
@@ -31,6 +32,7 @@ class FungiClassifier:
         labels: one name a class, in id order.
         device: where it really runs: ``"cpu"`` or ``"cuda:N"``.
         threads: CPU threads used by the session.
+        view, crop: how pictures are looked at, see `fungi_onnx.image.to_tensor`.
     """
 
     def __init__(
@@ -39,6 +41,10 @@ class FungiClassifier:
         *,
         device: str = "auto",
         threads: int | None = None,
+        view: View = DEFAULT_VIEW,
+        crop: Crop = "whole",
+        limits: Limits = DEFAULT_LIMITS,
+        allow_truncated: bool = False,
     ) -> None:
         """Finds and loads the model.
 
@@ -48,13 +54,24 @@ class FungiClassifier:
             device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. Explicit means explicit:
                 there is no silent fallback.
             threads: CPU threads; by default one for each CPU that the process may use.
+            view: ``"exact"``, the hub module's own recipe, or ``"fast"``, which decodes large
+                JPEGs at reduced size.
+            crop: ``"whole"`` squeezes the whole picture to the model's size, as the hub module
+                does; ``"centre"`` cuts out its middle; ``"letterbox"`` adds black bars.
+            limits: what a picture file may be at most: width, height, pixels, bytes.
+            allow_truncated: take JPEGs that are cut short or damaged as far as they go.
 
         Raises:
             ModelNotFoundError: there is no such model.
             ModelFormatError: the file is not a self-describing model, or it was altered.
             DeviceUnavailableError: the device cannot run the model here.
-            ValueError: ``device`` or ``threads`` is not one of the above.
+            ValueError: ``device``, ``threads``, ``view`` or ``crop`` is not one of the above.
         """
+        images_.check_options(view, crop)
+        self.view: View = view
+        self.crop: Crop = crop
+        self._limits = limits
+        self._allow_truncated = allow_truncated
         self.path: Path = model_file.find(model)
         self._session = Session(self.path, device, threads)
         self.model: ModelFile = ModelFile.from_metadata(self._session.metadata, str(self.path))
@@ -68,17 +85,26 @@ class FungiClassifier:
         """Classifies one picture.
 
         Args:
-            image: a path, the bytes of a file, a binary file object, or an RGB array uint8
-                [height, width, 3].
+            image: a path, the bytes of a file, a binary file object, or an array: RGB
+                [height, width, 3], RGBA [height, width, 4] or grey [height, width]; uint8,
+                uint16 or float in [0, 1].
             top_k: how many classes to give, best first; all if there are fewer.
 
         Raises:
-            ImageError: the picture cannot be read or decoded.
+            ImageError: the picture cannot be read or decoded, or is beyond a limit.
             TypeError, ValueError: ``image`` or ``top_k`` is none of the above.
         """
         _check_top_k(top_k)
         height, width = self.image_size
-        tensor = images_.to_tensor(images_.read_rgb(image), height, width)
+        tensor = images_.to_tensor(
+            image,
+            height,
+            width,
+            view=self.view,
+            crop=self.crop,
+            limits=self._limits,
+            allow_truncated=self._allow_truncated,
+        )
         probabilities = self._session.run(tensor[np.newaxis])[0]
         return Prediction(images_.name_of(image), rank(probabilities, self.labels, top_k))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,10 @@ from typing import Any
 from fungi_onnx import __version__, doctor, selftest
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.errors import DeviceUnavailableError, FungiOnnxError
+from fungi_onnx.header import Limits
+from fungi_onnx.image import CROPS, DEFAULT_VIEW, VIEWS
 from fungi_onnx.model_file import SCHEMA, ModelFile
+from fungi_onnx.quiet import decoders_silenced
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,16 +43,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _classify(options: argparse.Namespace) -> int:
-    classifier = _classifier(options)
+    limits = Limits(
+        max_pixels=round(options.max_megapixels * 1e6), max_bytes=round(options.max_megabytes * 1e6)
+    )
+    classifier = _classifier(
+        options,
+        view=options.view,
+        crop=options.crop,
+        limits=limits,
+        allow_truncated=options.allow_truncated,
+    )
     failures = 0
-    for number, prediction in enumerate(classifier.classify_many(options.image, options.top_k)):
-        failures += not prediction.ok
-        if options.json:
-            _print_json(prediction.to_dict())
-        elif prediction.ok:
-            print(f"{'' if number == 0 else chr(10)}{prediction}", flush=True)
-        else:
-            print(f"fungi-onnx: {prediction.error}", file=sys.stderr)
+    with decoders_silenced():
+        for number, prediction in enumerate(classifier.classify_many(options.image, options.top_k)):
+            failures += not prediction.ok
+            if options.json:
+                _print_json(prediction.to_dict())
+            elif prediction.ok:
+                print(f"{'' if number == 0 else chr(10)}{prediction}", flush=True)
+            else:
+                print(f"fungi-onnx: {prediction.error}", file=sys.stderr)
     print(f"\n{_notice(classifier.model)}", file=sys.stderr)
     return 1 if failures else 0
 
@@ -143,9 +157,11 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0
 
 
-def _classifier(options: argparse.Namespace) -> FungiClassifier:
+def _classifier(options: argparse.Namespace, **looks: Any) -> FungiClassifier:
     try:
-        return FungiClassifier(options.model, device=options.device, threads=options.threads)
+        return FungiClassifier(
+            options.model, device=options.device, threads=options.threads, **looks
+        )
     except ValueError as error:  # a device or a number of threads that there cannot be
         print(f"fungi-onnx: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -171,6 +187,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _positive_number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -206,6 +232,40 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("image", nargs="+", help="a picture: JPEG, PNG, WebP, TIFF, ...")
     classify.add_argument(
         "-k", "--top-k", type=_positive, default=5, metavar="K", help="how many names (default 5)"
+    )
+    classify.add_argument(
+        "--view",
+        choices=VIEWS,
+        default=DEFAULT_VIEW,
+        help="exact: the module's own recipe; fast: large JPEGs decoded at reduced size"
+        f" (default {DEFAULT_VIEW})",
+    )
+    classify.add_argument(
+        "--crop",
+        choices=CROPS,
+        default="whole",
+        help="whole: squeezed to the model's size (default); centre: the middle only; letterbox:"
+        " all of it, with bars",
+    )
+    limits = Limits()
+    classify.add_argument(
+        "--max-megapixels",
+        type=_positive_number,
+        default=limits.max_pixels / 1e6,
+        metavar="N",
+        help="refuse larger pictures (default %(default)g)",
+    )
+    classify.add_argument(
+        "--max-megabytes",
+        type=_positive_number,
+        default=limits.max_bytes / 1e6,
+        metavar="N",
+        help="refuse larger files (default %(default)g)",
+    )
+    classify.add_argument(
+        "--allow-truncated",
+        action="store_true",
+        help="take JPEGs that are cut short or damaged as far as they go",
     )
     on_device(classify)
     command("info", _info, "Show what the model file says about itself.", "info -m fungi.onnx")

@@ -25,7 +25,9 @@ class ImageError(FungiOnnxError):
     """A picture cannot be used; ``image`` names it and ``reason`` says why."""
 
     def __init__(self, image: str, reason: str) -> None:
-        super().__init__(f"{image}: {reason}")
+        # A name may hold anything, a line break or half a UTF-8 character; a message may not.
+        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in image)
+        super().__init__(f"{shown}: {reason}")
         self.image = image
         self.reason = reason
 
@@ -35,7 +37,11 @@ class ImageError(FungiOnnxError):
 
 
 class ImageFileError(ImageError):
-    """The file cannot be read: missing, a folder, no permission."""
+    """The file cannot be read: missing, a folder, a pipe, no permission."""
+
+
+class ImageTooLargeError(ImageError):
+    """The picture is beyond a limit; nothing of it was decoded."""
 
 
 class ImageDecodeError(ImageError):

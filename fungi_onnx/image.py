@@ -1,125 +1,236 @@
 """Pictures to tensors: a path, bytes, a file object or an array → RGB → float in [0, 1].
 
-The recipe is the hub module's own: decode in full, honour the EXIF orientation, squeeze the whole
-picture to the model's size with a bilinear resize in float, divide by 255. OpenCV's JPEG decode
-equals ``tf.io.decode_jpeg(dct_method="INTEGER_ACCURATE")`` bit for bit, and its float resize
-equals ``tf.image.resize`` to 0.001 of a level.
+There are two ways to look at a photo. ``exact`` is the hub module's own recipe: decode in full,
+turn upright, bilinear resize in float without antialiasing, divide by 255; it equals
+``tf.image.resize`` to 0.01 of a level. ``fast`` has libjpeg decode at 1/2, 1/4 or 1/8 and shrinks
+by averaging (``INTER_AREA``). What they cost and how often they agree is in docs/pictures.md.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fungi_onnx.errors import ImageDecodeError, ImageFileError
+from fungi_onnx import decode, source
+from fungi_onnx.header import Header, Limits
+from fungi_onnx.header import read as read_header
+from fungi_onnx.pixels import to_8_bits, to_rgb, turned, turned_back
+from fungi_onnx.source import FileInput
+
+View = Literal["exact", "fast"]
+Crop = Literal["whole", "centre", "letterbox"]
+VIEWS: tuple[View, ...] = get_args(View)
+CROPS: tuple[Crop, ...] = get_args(Crop)
+DEFAULT_VIEW: View = "exact"
+DEFAULT_LIMITS = Limits()
+
+ImageInput = FileInput | NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.floating]
+name_of = source.name_of
 
 
-class BinaryReader(Protocol):
-    """Anything with a ``read()`` that gives bytes: an open file, an upload, a ``BytesIO``."""
-
-    def read(self) -> bytes: ...
-
-
-ImageInput = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryReader | NDArray[np.uint8]
-)
-
-
-def name_of(image: ImageInput) -> str | None:
-    """The path as text if ``image`` is one, else None."""
-    return os.fspath(image) if isinstance(image, str | os.PathLike) else None
-
-
-def read_rgb(image: ImageInput) -> NDArray[np.uint8]:
-    """Reads a picture from wherever it is.
+def read_rgb(
+    image: ImageInput, *, limits: Limits = DEFAULT_LIMITS, allow_truncated: bool = False
+) -> NDArray[np.uint8]:
+    """Reads a picture from wherever it is, in full size.
 
     Args:
-        image: a path, the bytes of a file, a binary file object, or an RGB array
-            uint8 [height, width, 3], which is taken as it is.
+        image: a path, the bytes of a file, a binary file object, or an array: [height, width]
+            grey, [height, width, 1] grey, [height, width, 3] RGB or [height, width, 4] RGBA; uint8,
+            uint16 (scaled by 255/65535) or float in [0, 1]. Transparency is composed on white.
+        limits: what a file may be at most.
+        allow_truncated: take a JPEG that is cut short or damaged as far as it goes.
 
     Returns:
         RGB, uint8 [height, width, 3], turned upright by its EXIF orientation.
 
     Raises:
         ImageFileError: the path cannot be read.
+        ImageTooLargeError: a limit is exceeded; nothing was decoded.
         ImageDecodeError: the bytes are not a complete picture.
         TypeError, ValueError: ``image`` is none of the above, or an array of another form.
     """
+    pixels, orientation = _pixels(image, limits, allow_truncated)
+    return np.ascontiguousarray(turned(pixels, orientation))
+
+
+def to_tensor(
+    image: ImageInput,
+    height: int,
+    width: int,
+    *,
+    view: View = "exact",
+    crop: Crop = "whole",
+    limits: Limits = DEFAULT_LIMITS,
+    allow_truncated: bool = False,
+) -> NDArray[np.float32]:
+    """Makes the model's input of a picture.
+
+    Args:
+        image: what `read_rgb` takes.
+        height, width: the model's input size in pixels.
+        view: ``"exact"`` or ``"fast"``, see above.
+        crop: ``"whole"`` squeezes the whole picture to the size, as the module does; ``"centre"``
+            takes the largest rectangle of the model's proportions from its middle;
+            ``"letterbox"`` keeps all of it in proportion, with black bars, as
+            ``tf.image.resize_with_pad`` does.
+        limits, allow_truncated: see `read_rgb`.
+
+    Returns:
+        float32 [height, width, 3] in [0, 1].
+
+    Raises:
+        As `read_rgb`; ValueError also for another view or crop.
+    """
+    check_options(view, crop)
+    resize = _area if view == "fast" else _bilinear
+
+    def reduction(stored: Header) -> int:
+        plan = _plan(
+            *_swapped(stored.height, stored.width, stored.orientation), height, width, crop
+        )
+        return plan.reduction if view == "fast" else 1
+
+    pixels, orientation = _pixels(image, limits, allow_truncated, reduction)
+    upright = turned(pixels, orientation)
+    plan = _plan(upright.shape[0], upright.shape[1], height, width, crop)
+    # The part is turned back: rows are rows in memory again. Only the small result is turned.
+    part = turned_back(upright[plan.source], orientation)
+    size = _swapped(*plan.size, orientation)
+    resized = turned(resize(part, *size, orientation), orientation)
+    tensor = np.zeros((height, width, 3), np.float32)
+    np.divide(resized, 255, out=tensor[plan.target], dtype=np.float32)
+    return tensor
+
+
+def check_options(view: str, crop: str) -> None:
+    """Raises ValueError for a view or a crop that there is not."""
+    for what, value, values in (("view", view, VIEWS), ("crop", crop, CROPS)):
+        if value not in values:
+            raise ValueError(f"{what} must be one of {', '.join(map(repr, values))}, not {value!r}")
+
+
+def _swapped(height: int, width: int, orientation: int) -> tuple[int, int]:
+    return (width, height) if orientation > 4 else (height, width)
+
+
+def _pixels(
+    image: ImageInput,
+    limits: Limits,
+    allow_truncated: bool,
+    reduction: Callable[[Header], int] = lambda _: 1,
+) -> tuple[NDArray[np.uint8], int]:
+    """RGB as stored, and the orientation that turns it upright."""
     if isinstance(image, np.ndarray):
-        return _checked_array(image)
-    name = name_of(image)
-    if name is not None:
-        return _decode(_read_file(name), name)
-    if isinstance(image, bytes | bytearray | memoryview):
-        return _decode(bytes(image), "(bytes)")
-    if hasattr(image, "read"):
-        data = image.read()
-        if not isinstance(data, bytes):
-            raise TypeError("a file object must be opened in binary mode: open(path, 'rb')")
-        return _decode(data, str(getattr(image, "name", "(file object)")))
-    raise TypeError(
-        "an image is a path, bytes, a binary file object or a uint8 RGB array [height, width, 3],"
-        f" not {type(image).__name__}"
+        return _from_array(image), 1
+    data, name = source.read(image, limits)
+    header = read_header(data, name)
+    limits.check_size(header.width, header.height, name)
+    return decode.decode(
+        data, name, header, reduction=reduction(header), allow_truncated=allow_truncated
     )
 
 
-def to_tensor(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
-    """Squeezes the whole picture to the model's input size.
-
-    Args:
-        rgb: uint8 [any height, any width, 3].
-        height, width: the model's input size in pixels.
-
-    Returns:
-        float32 [height, width, 3] in [0, 1], equal to ``tf.image.resize(rgb, (height, width)) /
-        255`` (bilinear, half-pixel centres, no antialiasing) to 0.01 of a level.
-    """
-    # In float, because OpenCV's uint8 bilinear is off by up to 0.75 of a level.
-    pixels = rgb.astype(np.float32)
-    if rgb.shape[:2] != (height, width):
-        pixels = np.asarray(
-            cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
-        )
-    pixels /= 255
-    return pixels
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise ImageFileError(path, "no such file") from None
-    except IsADirectoryError:
-        raise ImageFileError(path, "is a folder, not a picture") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ImageFileError(path, f"cannot be read: {reason}") from None
-
-
-def _decode(data: bytes, name: str) -> NDArray[np.uint8]:
-    if not data:
-        raise ImageDecodeError(name, "is empty (0 bytes)")
-    # From memory and not by cv2.imread, which hands out the upper part of a JPEG cut short.
-    try:
-        rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise ImageDecodeError(name, f"cannot be decoded: {error.err}") from None
-    if rgb is None:
-        raise ImageDecodeError(
-            name, "is not a complete picture in a known format (JPEG, PNG, WebP, TIFF, ...)"
-        )
-    return np.asarray(rgb, np.uint8)
-
-
-def _checked_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if array.dtype != np.uint8:
-        raise TypeError(f"an image array must be uint8 RGB in 0..255, not {array.dtype}")
-    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
+    if 0 in array.shape or not (grey or (array.ndim == 3 and array.shape[2] in (3, 4))):
         shape = "×".join(map(str, array.shape))
-        raise ValueError(f"an image array must be height×width×3 RGB, not {shape}")
-    return array
+        raise ValueError(
+            "an image array must be height×width (grey), height×width×3 (RGB) or height×width×4"
+            f" (RGBA), not {shape}"
+        )
+    return to_rgb(to_8_bits(np.ascontiguousarray(array)))
+
+
+class _Plan(NamedTuple):
+    """Which part of the upright picture goes where in the tensor."""
+
+    source: tuple[slice, slice]
+    target: tuple[slice, slice]
+    size: tuple[int, int]
+    reduction: int
+
+
+def _plan(tall: int, wide: int, height: int, width: int, crop: Crop) -> _Plan:
+    """For a picture of ``tall`` × ``wide`` pixels and a tensor of ``height`` × ``width``."""
+    top = left = 0
+    part_tall, part_wide, new_height, new_width = tall, wide, height, width
+    # Integers throughout; tf.image.resize_with_pad does the same in float32.
+    if crop == "centre":
+        part_tall = max(1, min(tall, wide * height // width))
+        part_wide = max(1, min(wide, tall * width // height))
+    elif crop == "letterbox":
+        new_height = max(1, min(height, tall * width // wide))
+        new_width = max(1, min(width, wide * height // tall))
+        top = max(0, (height * wide - tall * width) // (2 * wide))
+        left = max(0, (width * tall - wide * height) // (2 * tall))
+    above, before = (tall - part_tall) // 2, (wide - part_wide) // 2
+    reduction = next(
+        factor
+        for factor in (8, 4, 2, 1)
+        if factor == 1 or (part_tall >= factor * new_height and part_wide >= factor * new_width)
+    )
+    return _Plan(
+        np.s_[above : above + part_tall, before : before + part_wide],
+        np.s_[top : top + new_height, left : left + new_width],
+        (new_height, new_width),
+        reduction,
+    )
+
+
+def _bilinear(
+    pixels: NDArray[np.uint8], height: int, width: int, orientation: int
+) -> NDArray[np.float32]:
+    """uint8 as stored → float32 [height, width, 3] in 0..255, as ``tf.image.resize`` does it.
+
+    Only the rows and columns that are blended are touched, at most twice as many as asked for.
+    The samples are those of the upright picture, to the last bit of their position.
+    """
+    above, below, down = _taps(pixels.shape[0], height, flipped=orientation in (3, 4, 6, 7))
+    before, after, right = _taps(pixels.shape[1], width, flipped=orientation in (2, 3, 7, 8))
+    rows = pixels[np.concatenate((above, below))]
+    blended = _blend(rows.take(before, axis=1), rows.take(after, axis=1), right[:, None])
+    return _blend(blended[:height], blended[height:], down[:, None, None])
+
+
+def _blend(
+    first: NDArray[Any], second: NDArray[Any], weight: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = np.subtract(second, first, dtype=np.float32)
+    result *= weight
+    result += first
+    return result
+
+
+def _taps(
+    size: int, new_size: int, *, flipped: bool
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """The two neighbours of each sample and the weight of the second: half-pixel centres.
+
+    In float32, as TensorFlow computes them: on a picture of 4000 pixels that rounding is worth
+    more than 0.01 of a level.
+    """
+    scale = np.float32(size) / np.float32(new_size)
+    at = (np.arange(new_size, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    first = np.floor(at)
+    weight = at - first
+    neighbours = np.maximum(first, 0), np.minimum(np.ceil(at), size - 1)
+    if flipped:
+        neighbours = size - 1 - neighbours[0][::-1], size - 1 - neighbours[1][::-1]
+        weight = weight[::-1]
+    return neighbours[0].astype(np.intp), neighbours[1].astype(np.intp), weight
+
+
+def _area(pixels: NDArray[np.uint8], height: int, width: int, orientation: int) -> NDArray[Any]:
+    """Shrinks by averaging; what must grow grows bilinearly."""
+    smaller = min(height, pixels.shape[0]), min(width, pixels.shape[1])
+    if smaller != pixels.shape[:2]:
+        pixels = np.asarray(
+            cv2.resize(pixels, smaller[::-1], interpolation=cv2.INTER_AREA), np.uint8
+        )
+    if smaller == (height, width):
+        return pixels
+    return _bilinear(pixels, height, width, orientation)
