@@ -49,26 +49,28 @@ class Limits:
 
     def check_size(self, width: int, height: int, name: str) -> None:
         """Raises ImageTooLargeError if a picture of this size is beyond a limit."""
-        for what, found, limit in (
-            ("wide", width, self.max_width),
-            ("high", height, self.max_height),
+        for what, found, limit, field in (
+            ("wide", width, self.max_width, "max_width"),
+            ("high", height, self.max_height, "max_height"),
         ):
             if found > limit:
                 raise ImageTooLargeError(
-                    name, f"is {found:,} pixels {what}; the limit is {limit:,} (max_{what})"
+                    name, f"is {found:,} pixels {what}; the limit is {limit:,} (Limits.{field})"
                 )
         if width * height > self.max_pixels:
             raise ImageTooLargeError(
                 name,
                 f"has {width:,} × {height:,} = {width * height:,} pixels; the limit is"
-                f" {self.max_pixels:,} (max_pixels)",
+                f" {self.max_pixels:,} (--max-megapixels, Limits.max_pixels)",
             )
 
     def check_bytes(self, count: int, name: str) -> None:
         """Raises ImageTooLargeError if a file of ``count`` bytes is too large."""
         if count > self.max_bytes:
             raise ImageTooLargeError(
-                name, f"has {count:,} bytes; the limit is {self.max_bytes:,} (max_bytes)"
+                name,
+                f"has {count:,} bytes; the limit is {self.max_bytes:,} (--max-megabytes,"
+                " Limits.max_bytes)",
             )
 
 
@@ -118,7 +120,7 @@ def read(data: bytes, name: str) -> Header:
 def incomplete(format_: str) -> str:
     """The reason that is given for a file that is cut short or damaged."""
     article = "an" if format_ == "AVIF" else "a"
-    return f"is not {article} {format_} picture, or it is damaged or cut short"
+    return f"is {article} {format_} picture that is damaged or cut short"
 
 
 def orientation_of(exif: bytes) -> int:

@@ -47,7 +47,7 @@ def decode_with_pillow(data: bytes, name: str, header: Header) -> RGB:
         raise ImageDecodeError(name, reason)
     if find_spec("PIL") is None:
         raise ImageDecodeError(
-            name, f"{reason}; or it is of a rare kind: try pip install 'fungi-onnx[heif]'"
+            name, f"{reason}, or of a rare kind: try pip install 'fungi-onnx[heif]'"
         )
     from PIL import Image, ImageOps  # noqa: PLC0415 optional
 

@@ -9,9 +9,12 @@ import sys
 import unicodedata
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import fungi_onnx
+from fungi_onnx.image import CROPS, VIEWS
 
 COMMAND = str(Path(sys.executable).with_name("fungi-onnx"))
 
@@ -58,13 +61,90 @@ def test_json_lines(tiny: Path, sample: Path, tmp_path: Path) -> None:
     }
 
 
+def test_the_decoders_print_nothing(tiny: Path, sample: Path, tmp_path: Path) -> None:
+    """OpenCV, libtiff and libpng have much to say about these, straight to descriptor 2."""
+    sound = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    at = sound.index(b"IDAT") + 6
+    (tmp_path / "crc.png").write_bytes(sound[:at] + b"x" + sound[at + 1 :])
+    tiff = cv2.imencode(".tiff", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    (tmp_path / "cut.tiff").write_bytes(tiff[:-40])
+    (tmp_path / "cut.jpg").write_bytes(sample.read_bytes()[:4000])
+    (tmp_path / "cut.jp2").write_bytes(
+        cv2.imencode(".jp2", np.zeros((64, 64, 3), np.uint8))[1].tobytes()[:200]
+    )
+    broken = sorted(tmp_path.iterdir())
+    noisy = subprocess.run(
+        [sys.executable, "-c", "import cv2, sys; [cv2.imread(p) for p in sys.argv[1:]]", *broken],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "crc.png" in noisy.stderr or "IDAT" in noisy.stderr
+    result = run("classify", "-m", tiny, *broken)
+    assert result.returncode == 1
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == len(broken) + 2
+    for path, line in zip(broken, lines[: len(broken)], strict=True):
+        assert line.startswith(f"fungi-onnx: {path}: is a ")
+        assert "damaged or cut short" in line
+
+
+def test_view_and_crop(tiny: Path, tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (400, 900, 3), np.uint8)
+    path = tmp_path / "wide.jpg"
+    path.write_bytes(cv2.imencode(".jpg", cv2.GaussianBlur(picture, (0, 0), 2))[1].tobytes())
+    answers = set()
+    for view in VIEWS:
+        for crop in CROPS:
+            result = run("classify", path, "-m", tiny, "--json", "--view", view, "--crop", crop)
+            classifier = fungi_onnx.FungiClassifier(tiny, view=view, crop=crop)
+            assert (classifier.view, classifier.crop) == (view, crop)
+            assert json.loads(result.stdout) == classifier.classify(path).to_dict()
+            answers.add(result.stdout)
+    assert len(answers) == len(VIEWS) * len(CROPS)
+    result = run("classify", path, "-m", tiny, "--json")
+    assert result.stdout in answers
+    result = run("classify", path, "-m", tiny, "--crop", "center")
+    assert result.returncode == 2
+    assert "choose from" in result.stderr
+
+
+def test_limits(tiny: Path, sample: Path) -> None:
+    result = run("classify", sample, "-m", tiny, "--max-megapixels", "0.1")
+    assert result.returncode == 1
+    assert (
+        "320 × 320 = 102,400 pixels; the limit is 100,000 (--max-megapixels, Limits.max_pixels)"
+        in result.stderr
+    )
+    size = sample.stat().st_size
+    result = run("classify", sample, "-m", tiny, "--max-megabytes", "0.01")
+    assert result.returncode == 1
+    assert (
+        f"has {size:,} bytes; the limit is 10,000 (--max-megabytes, Limits.max_bytes)"
+        in result.stderr
+    )
+    for wrong in ("0", "-1", "nan", "inf", "many"):
+        result = run("classify", sample, "-m", tiny, "--max-megapixels", wrong)
+        assert result.returncode == 2
+        assert f"'{wrong}' is not a number above 0" in result.stderr
+
+
+def test_truncated_pictures_when_allowed(tiny: Path, sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(sample.read_bytes()[:12000])
+    assert run("classify", path, "-m", tiny).returncode == 1
+    result = run("classify", path, "-m", tiny, "--allow-truncated")
+    assert result.returncode == 0
+    assert result.stdout.startswith(str(path))
+
+
 def test_a_bad_picture_does_not_stop_the_others(tiny: Path, sample: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_text("this is no picture")
     result = run("classify", broken, sample, "-m", tiny)
     assert result.returncode == 1
     assert "Stand-in species 0003" in result.stdout
-    assert f"fungi-onnx: {broken}: is not a complete picture" in result.stderr
+    assert f"fungi-onnx: {broken}: is not a picture in a known format" in result.stderr
 
 
 def test_a_name_that_is_not_utf8(tiny: Path, sample: Path, tmp_path: Path) -> None:
