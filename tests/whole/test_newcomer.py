@@ -98,8 +98,7 @@ def test_every_command_of_the_readme(followed: dict[str, str], home: Path) -> No
 
 def test_the_python_of_the_readme(followed: dict[str, str], home: Path) -> None:
     assert followed
-    (code,) = blocks("python")
-    (home / "example.py").write_text(code)
+    (home / "example.py").write_text("\n".join(blocks("python")))
     result = run("app/bin/python example.py", home)
     assert result.returncode == 0, result.stderr
     assert "True photos/photo.jpg\nFalse photos/missing.jpg" in result.stdout
@@ -113,6 +112,48 @@ def test_nothing_of_tensorflow_is_in_the_users_environment(
         for module in ("tensorflow", "tf2onnx", "onnx", "keras", "tf_keras", "ai_edge_litert"):
             result = run(f"{environment}/bin/python -c 'import {module}'", home)
             assert f"No module named '{module}'" in result.stderr
+
+
+def test_pictures_that_need_the_extra(followed: dict[str, str], home: Path) -> None:
+    """HEIC, and a TIFF that OpenCV does not know: first without pillow-heif, then with it."""
+    assert followed
+    installed = run("app/bin/pip install -q --target extra 'pillow-heif>=1.1'", home)
+    assert installed.returncode == 0, installed.stderr
+    code = """
+import pillow_heif
+from PIL import Image
+photo = Image.open("photos/photo.jpg")
+pillow_heif.from_pillow(photo).save("photo.heic", quality=90)
+photo.save("photo.tiff", compression="zstd")
+"""
+    assert run(f"app/bin/python -c '{code}'", home, PYTHONPATH="extra").returncode == 0
+    classify = "app/bin/fungi-onnx classify -m fungi.onnx -k 1 photo.heic photo.tiff"
+    without = run(classify, home)
+    assert (without.returncode, without.stdout) == (1, "")
+    first, second, *_ = without.stderr.splitlines()
+    assert first == (
+        "fungi-onnx: photo.heic: is a HEIF picture (HEIC);"
+        " for these: pip install 'fungi-onnx[heif]'"
+    )
+    assert second == (
+        "fungi-onnx: photo.tiff: is a TIFF picture that is damaged or cut short, or of a rare kind:"
+        " try pip install 'fungi-onnx[heif]'"
+    )
+    with_it = run(classify, home, PYTHONPATH="extra")
+    assert with_it.returncode == 0, with_it.stderr
+    assert with_it.stdout.count("Stand-in species 0000") == 2
+    code = """
+import numpy as np
+from fungi_onnx import read_rgb
+jpeg, heic, tiff = (
+    read_rgb(f"{name}").astype(int) for name in ("photos/photo.jpg", "photo.heic", "photo.tiff")
+)
+assert abs(jpeg - heic).mean() < 3, abs(jpeg - heic).mean()
+np.testing.assert_array_equal(jpeg, tiff)
+"""
+    (home / "compare.py").write_text(code)
+    compared = run("app/bin/python compare.py", home, PYTHONPATH="extra")
+    assert compared.returncode == 0, compared.stderr
 
 
 def test_the_wheel_is_small_and_clean(home: Path) -> None:
