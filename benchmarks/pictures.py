@@ -62,6 +62,11 @@ def ways(short_side: int) -> dict[str, Way]:
         decoded = tf.io.decode_jpeg(data, channels=3, ratio=ratio)
         return (tf.image.resize(decoded, (SIZE, SIZE)) / 255).numpy()
 
+    def tensorflow_float_first(data: bytes) -> Any:
+        """The order of the Hub's tutorials: the whole picture to float, then the resize."""
+        decoded = tf.image.convert_image_dtype(tf.io.decode_jpeg(data, channels=3), tf.float32)
+        return tf.image.resize(decoded, (SIZE, SIZE)).numpy()
+
     def pillow(data: bytes, draft: bool) -> Any:
         with Image.open(io.BytesIO(data)) as picture:
             if draft:
@@ -77,6 +82,7 @@ def ways(short_side: int) -> dict[str, Way]:
         "fungi-onnx exact": lambda data: to_tensor(data, SIZE, SIZE, view="exact"),
         "fungi-onnx fast": lambda data: to_tensor(data, SIZE, SIZE, view="fast"),
         "TensorFlow": tensorflow,
+        "TensorFlow, float first": tensorflow_float_first,
         f"TensorFlow, ratio={ratio}": lambda data: tensorflow(data, ratio),
         "Pillow": lambda data: pillow(data, draft=False),
         "Pillow, draft": lambda data: pillow(data, draft=True),

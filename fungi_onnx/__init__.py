@@ -24,8 +24,8 @@ from fungi_onnx.errors import (
     ModelFormatError,
     ModelNotFoundError,
 )
-from fungi_onnx.header import Limits
 from fungi_onnx.image import read_rgb
+from fungi_onnx.limits import Limits
 from fungi_onnx.prediction import Match, Prediction
 
 __version__ = "0.1.0"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fungi_onnx import image as images_
 from fungi_onnx import model_file
 from fungi_onnx.errors import ImageError, ModelFormatError
-from fungi_onnx.header import Limits
 from fungi_onnx.image import DEFAULT_LIMITS, DEFAULT_VIEW, Crop, ImageInput, View
+from fungi_onnx.limits import Limits
 from fungi_onnx.model_file import ModelFile
 from fungi_onnx.prediction import Prediction, rank
 from fungi_onnx.session import Session

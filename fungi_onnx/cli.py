@@ -16,8 +16,8 @@ from typing import Any
 from fungi_onnx import __version__, doctor, selftest
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.errors import DeviceUnavailableError, FungiOnnxError
-from fungi_onnx.header import Limits
 from fungi_onnx.image import CROPS, DEFAULT_VIEW, VIEWS
+from fungi_onnx.limits import Limits
 from fungi_onnx.model_file import SCHEMA, ModelFile
 from fungi_onnx.quiet import decoders_silenced
 

@@ -1,20 +1,29 @@
-"""Keeps the C libraries below from writing to a user's terminal."""
+"""Keeps the decoders from writing to a user's terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 
 
 @contextlib.contextmanager
 def decoders_silenced() -> Iterator[None]:
-    """What libpng, libtiff and OpenCV write to file descriptor 2 goes nowhere.
+    """Nothing of what the decoders say about broken files comes through: an ImageError says it.
 
-    An ImageError says it better. ``sys.stderr`` goes on writing to where the descriptor led. This
-    is for a process of one's own, not for a library: the descriptor belongs to all threads.
+    libtiff, libpng and OpenCV write to file descriptor 2, Pillow warns. ``sys.stderr`` goes on
+    writing to where the descriptor led. This is for a process of one's own and not for a library:
+    descriptor and warning filters belong to all threads.
     """
+    with warnings.catch_warnings(), _descriptor_2_led_away():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _descriptor_2_led_away() -> Iterator[None]:
     try:
         ours = sys.stderr.fileno() == 2
     except (OSError, ValueError):  # captured, closed

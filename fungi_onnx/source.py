@@ -5,12 +5,13 @@ Nothing here waits or reads without bound: a pipe, a device or an endless stream
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from typing import Protocol
 
 from fungi_onnx.errors import ImageFileError
-from fungi_onnx.header import Limits
+from fungi_onnx.limits import Limits
 
 
 class BinaryReader(Protocol):
@@ -20,6 +21,25 @@ class BinaryReader(Protocol):
 
 
 FileInput = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryReader
+
+
+class FrugalBytes(io.BytesIO):
+    """Bytes as a file that gives up after so many reads.
+
+    Readers written in Python go from marker to marker and chunk to chunk; a hostile file of
+    nothing else could keep them busy for minutes.
+    """
+
+    def __init__(self, data: bytes, most_reads: int) -> None:
+        super().__init__(data)
+        self._reads_left = most_reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of `io.BytesIO`; ValueError when the reads are used up."""
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            raise ValueError("too many small pieces")
+        return super().read(size)
 
 
 def name_of(image: object) -> str | None:

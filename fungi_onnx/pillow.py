@@ -1,0 +1,133 @@
+"""Every format but JPEG through Pillow, whose readers are made for hostile files.
+
+OpenCV, where it decodes the same formats, crashes on some broken files, takes gigabytes for others
+and tells neither orientation nor transparency; only colour of 16 bits, of which Pillow drops half,
+is left to it. HEIF needs the extra ``heif`` (pillow-heif, which is libheif).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import ImageFile
+
+from fungi_onnx import jpeg2000
+from fungi_onnx.errors import ImageDecodeError, ImageError
+from fungi_onnx.formats import incomplete
+from fungi_onnx.limits import Limits
+from fungi_onnx.pixels import RGB, on_white, to_8_bits, to_rgb
+from fungi_onnx.source import FrugalBytes
+
+_READERS = {
+    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "HEIF": ("pillow_heif", "HeifImageFile"),
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "PNM": ("PIL.PpmImagePlugin", "PpmImageFile"),
+    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+}
+_ORIENTATION = 0x0112  # of EXIF and TIFF
+# TIFF 6.0
+_IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 258, 322, 323
+_MOST_READS = 1_000_000
+
+
+def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, int]:
+    """Decodes a picture; of several frames or pages the first.
+
+    Args:
+        data: the file.
+        name: what errors call it.
+        format_: what `formats.format_of` said.
+        limits: checked before anything is decoded.
+
+    Returns:
+        RGB uint8 [height, width, 3] as stored, and the EXIF orientation that turns it upright.
+
+    Raises:
+        ImageTooLargeError: the picture is beyond a limit.
+        ImageDecodeError: the file is damaged, cut short, or in a form that cannot be read here.
+    """
+    if format_ == "HEIF" and find_spec("pillow_heif") is None:
+        raise ImageDecodeError(
+            name, "is a HEIF picture (HEIC); for these: pip install 'fungi-onnx[heif]'"
+        )
+    if format_ == "JPEG 2000" and not jpeg2000.is_sane(data):
+        raise ImageDecodeError(name, incomplete(format_))
+    module, reader = _READERS[format_]
+    file = FrugalBytes(data, _MOST_READS)
+    try:
+        with getattr(import_module(module), reader)(file) as picture:
+            limits.check_size(picture.width, picture.height, name)
+            return _rgb(picture, data, name, format_), picture.getexif().get(_ORIENTATION, 1)
+    except ImageError:
+        raise
+    except Exception:  # the readers raise all sorts of things on broken files
+        raise ImageDecodeError(name, incomplete(format_)) from None
+
+
+def _rgb(picture: ImageFile.ImageFile, data: bytes, name: str, format_: str) -> RGB:
+    tags: Any = getattr(picture, "tag_v2", {})
+    if format_ == "TIFF":
+        _check_tiles(tags)
+    picture.load()
+    if picture.mode in ("RGB", "RGBA"):
+        if format_ == "PNG" and data[24] == 16:
+            return _png_of_16_bits(data)
+        if format_ == "TIFF" and set(tags[_BITS_PER_SAMPLE]) == {16}:
+            return _tiff_of_16_bits(data, picture)
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and format_ == "PNM"):
+        return to_rgb(to_8_bits(np.asarray(picture).astype(np.uint16)))
+    if picture.mode in ("I", "F"):
+        try:
+            return to_rgb(to_8_bits(np.asarray(picture)))
+        except (TypeError, ValueError) as error:
+            raise ImageDecodeError(name, f"cannot be used: {error}") from None
+    return to_rgb(np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB")))
+
+
+def _check_tiles(tags: Any) -> None:
+    """libtiff decodes whole tiles, however small the picture."""
+    width, height = tags[_IMAGE_WIDTH], tags[_IMAGE_LENGTH]
+    wide, high = tags.get(_TILE_WIDTH, width), tags.get(_TILE_LENGTH, height)
+    across, down = -(-width // wide), -(-height // high)
+    if across * wide * down * high > max(16 * width * height, 1 << 22):
+        raise ValueError("tiles out of all proportion")
+    if across * down > 10_000 + width * height // 1024:
+        raise ValueError("too many tiles")
+
+
+def _png_of_16_bits(data: bytes) -> RGB:
+    """OpenCV gets only the chunks that make the pixels; Pillow has found them sound."""
+    parts, at = [data[:8]], 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        kind = data[at + 4 : at + 8]
+        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            parts.append(data[at:end])
+        if kind == b"IEND" or end > len(data):
+            break
+        at = end
+    decoded = cv2.imdecode(np.frombuffer(b"".join(parts), np.uint8), cv2.IMREAD_UNCHANGED)
+    samples = to_8_bits(np.asarray(decoded, np.uint16))
+    rgb = np.asarray(cv2.cvtColor(samples[..., :3], cv2.COLOR_BGR2RGB), np.uint8)
+    return on_white(rgb, samples[..., 3]) if samples.shape[2] == 4 else rgb
+
+
+def _tiff_of_16_bits(data: bytes, picture: ImageFile.ImageFile) -> RGB:
+    """To eight bits, OpenCV lets libtiff convert, which rounds; and multiplies by alpha."""
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    rgb = np.asarray(decoded, np.uint8)
+    if rgb.shape[1::-1] != picture.size:
+        raise ValueError("two opinions on the size")
+    if picture.mode == "RGB":
+        return rgb
+    return on_white(rgb, np.asarray(picture)[..., 3], premultiplied=True)
