@@ -12,7 +12,6 @@ _SIGNATURES = (
     ("TIFF", b"II*\0"),
     ("TIFF", b"MM\0*"),
     ("TIFF", b"II+\0"),
-    ("TIFF", b"MM\0+"),
     ("BMP", b"BM"),
     ("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n"),
     ("JPEG 2000", b"\xff\x4f\xff\x51"),

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fungi_onnx import formats, jpeg, pillow, source
+from fungi_onnx import formats, jpeg, pillow, png, source
 from fungi_onnx.errors import ImageDecodeError
 from fungi_onnx.jpeg import JPEGHeader
 from fungi_onnx.limits import Limits
@@ -142,8 +142,9 @@ def _pixels(
             rgb = jpeg.decode(
                 data, name, header, reduction=reduction(header), allow_truncated=allow_truncated
             )
-            if rgb is not None:
-                return rgb, header.orientation
+            return rgb, header.orientation
+    if format_ == "PNG":
+        return png.decode(data, name, limits)
     return pillow.decode(data, name, format_, limits)
 
 

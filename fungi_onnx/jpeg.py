@@ -20,8 +20,9 @@ from fungi_onnx.formats import incomplete
 from fungi_onnx.pixels import RGB
 from fungi_onnx.source import FrugalBytes
 
-# libjpeg's warnings that mean lost data; others (an unknown JFIF revision, say) are harmless.
-_DAMAGE = re.compile(r"premature end|Huffman|found marker|before marker 0xd[0-9]", re.IGNORECASE)
+# libjpeg's warnings that cost no pixel: junk between two segments (not before RST or EOI, which end
+# pixels), and oddities of segments that are not used. All others mean lost data.
+_HARMLESS = re.compile(r"before marker 0x(?!d[0-79])|JFIF|Adobe|ICC|SOS parameters")
 # A marker that ends a scan's data: no stuffed zero, fill byte or restart.
 _END_OF_SCAN = re.compile(rb"\xff[^\0\xff\xd0-\xd7]")
 _MOST_SCANS = 100  # real progressive files have 10 or so; each costs a pass over all pixels
@@ -61,7 +62,7 @@ def read_header(data: bytes) -> JPEGHeader | None:
 
 def decode(
     data: bytes, name: str, header: JPEGHeader, *, reduction: int = 1, allow_truncated: bool = False
-) -> RGB | None:
+) -> RGB:
     """Decodes at 1/``reduction`` (1, 2, 4 or 8) of the size.
 
     Args:
@@ -69,8 +70,7 @@ def decode(
             missing is grey.
 
     Returns:
-        RGB uint8 [height, width, 3] as stored; None if libjpeg-turbo's API does not take this
-        kind of JPEG.
+        RGB uint8 [height, width, 3] as stored.
 
     Raises:
         ImageDecodeError: the file is damaged or cut short.
@@ -78,9 +78,7 @@ def decode(
     return _decode(data, name, header, reduction, strict=not allow_truncated)
 
 
-def _decode(
-    data: bytes, name: str, header: JPEGHeader, reduction: int, *, strict: bool
-) -> RGB | None:
+def _decode(data: bytes, name: str, header: JPEGHeader, reduction: int, *, strict: bool) -> RGB:
     try:
         pixels = simplejpeg.decode_jpeg(
             data,
@@ -91,9 +89,9 @@ def _decode(
             strict=strict,
         )
     except (KeyError, ValueError) as error:
-        if _DAMAGE.search(str(error)):
-            raise ImageDecodeError(name, incomplete("JPEG")) from None
-        return _decode(data, name, header, reduction, strict=False) if strict else None
+        if strict and _HARMLESS.search(str(error)):
+            return _decode(data, name, header, reduction, strict=False)
+        raise ImageDecodeError(name, incomplete("JPEG")) from None
     if header.cmyk:
         # Adobe's CMYK is stored inverted: 255 is no ink.
         ink = pixels[..., 3]

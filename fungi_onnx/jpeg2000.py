@@ -1,4 +1,4 @@
-"""Keeps JPEG 2000 bombs from OpenJPEG, which sets no limits of its own.
+"""Keeps JPEG 2000 bombs and streams without an end from OpenJPEG, which takes both.
 
 150 bytes can ask for gigabytes: in layers, precincts, code-blocks or tiles. What encoders really
 write is far within the bounds here. The markers are those of ISO 15444-1, annex A, the boxes those
@@ -16,13 +16,13 @@ _MOST_LAYERS = 256
 
 
 def is_sane(data: bytes) -> bool:
-    """Whether the code stream of a .jp2 or .j2k file asks for a decent amount of work."""
+    """Whether the code stream of a .jp2 or .j2k file has an end and asks for a decent amount."""
     try:
         return all(
             _segment_is_sane(marker, body)
             for marker, body in _segments(data, _start_of_stream(data))
         )
-    except (IndexError, struct.error):
+    except (IndexError, ValueError, struct.error):
         return False
 
 
@@ -48,8 +48,6 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
     at += 2  # SOC
     end_of_tile = 0
     for _ in range(_MOST_SEGMENTS):
-        if end_of_tile and at >= len(data) - 2:
-            return
         (marker,) = struct.unpack_from(">H", data, at)
         if marker == _EOC:
             return
@@ -59,7 +57,8 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
         (length,) = struct.unpack_from(">H", data, at + 2)
         if marker == _SOT:
             (size,) = struct.unpack_from(">I", data, at + 6)
-            end_of_tile = at + max(size, 14) if size else len(data)
+            # 0 is to the end of the stream, and the last tile-part's.
+            end_of_tile = at + max(size, 14) if size else data.rindex(b"\xff\xd9")
         yield marker, data[at + 4 : at + 2 + length]
         at += 2 + length
     raise IndexError("too many segments")

@@ -1,17 +1,19 @@
-"""Every format but JPEG through Pillow, whose readers are made for hostile files.
+"""Every format but JPEG and PNG through Pillow, whose readers are made for hostile files.
 
 OpenCV, where it decodes the same formats, crashes on some broken files, takes gigabytes for others
-and tells neither orientation nor transparency; only colour of 16 bits, of which Pillow drops half,
-is left to it. HEIF needs the extra ``heif`` (pillow-heif, which is libheif).
+and tells neither orientation nor transparency. HEIF needs the extra ``heif`` (pillow-heif, which is
+libheif).
 """
 
 from __future__ import annotations
 
+import struct
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import cv2
+import imagesize
 import numpy as np
 from PIL import ImageFile
 
@@ -29,7 +31,6 @@ _READERS = {
     "HEIF": ("pillow_heif", "HeifImageFile"),
     "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
     "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "PNM": ("PIL.PpmImagePlugin", "PpmImageFile"),
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
     "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
@@ -37,6 +38,7 @@ _READERS = {
 _ORIENTATION = 0x0112  # of EXIF and TIFF
 # TIFF 6.0
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 258, 322, 323
+_TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _MOST_READS = 1_000_000
 
 
@@ -62,28 +64,31 @@ def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, i
         )
     if format_ == "JPEG 2000" and not jpeg2000.is_sane(data):
         raise ImageDecodeError(name, incomplete(format_))
+    if format_ == "WebP":  # its reader makes room for all pixels at once
+        width, height = imagesize.get(FrugalBytes(data, 10))
+        limits.check_size(width, height, name)
     module, reader = _READERS[format_]
     file = FrugalBytes(data, _MOST_READS)
     try:
         with getattr(import_module(module), reader)(file) as picture:
             limits.check_size(picture.width, picture.height, name)
-            return _rgb(picture, data, name, format_), picture.getexif().get(_ORIENTATION, 1)
+            rgb = _rgb(picture, data, name, format_)
+            orientation = picture.getexif().get(_ORIENTATION)
+            return rgb, orientation if orientation in range(1, 9) else 1
     except ImageError:
         raise
     except Exception:  # the readers raise all sorts of things on broken files
-        raise ImageDecodeError(name, incomplete(format_)) from None
+        raise ImageDecodeError(name, f"{incomplete(format_)}, or of a rare kind") from None
 
 
 def _rgb(picture: ImageFile.ImageFile, data: bytes, name: str, format_: str) -> RGB:
     tags: Any = getattr(picture, "tag_v2", {})
     if format_ == "TIFF":
+        _check_directory(data)
         _check_tiles(tags)
     picture.load()
-    if picture.mode in ("RGB", "RGBA"):
-        if format_ == "PNG" and data[24] == 16:
-            return _png_of_16_bits(data)
-        if format_ == "TIFF" and set(tags[_BITS_PER_SAMPLE]) == {16}:
-            return _tiff_of_16_bits(data, picture)
+    if picture.mode in ("RGB", "RGBA") and set(tags.get(_BITS_PER_SAMPLE, ())) == {16}:
+        return _tiff_of_16_bits(data, picture)
     if picture.mode.startswith("I;16") or (picture.mode == "I" and format_ == "PNM"):
         return to_rgb(to_8_bits(np.asarray(picture).astype(np.uint16)))
     if picture.mode in ("I", "F"):
@@ -92,6 +97,24 @@ def _rgb(picture: ImageFile.ImageFile, data: bytes, name: str, format_: str) -> 
         except (TypeError, ValueError) as error:
             raise ImageDecodeError(name, f"cannot be used: {error}") from None
     return to_rgb(np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB")))
+
+
+def _check_directory(data: bytes) -> None:
+    """Pillow only warns of tags that a cut has taken away, alpha and orientation among them."""
+    order = "<" if data.startswith(b"II") else ">"
+    big = struct.unpack_from(f"{order}H", data, 2) == (43,)
+    word, short, head = ("Q", "Q", 8) if big else ("I", "H", 4)
+    (start,) = struct.unpack_from(order + word, data, head)
+    (count,) = struct.unpack_from(order + short, data, start)
+    entry = struct.Struct(f"{order}HH{word}{word}")
+    first = start + struct.calcsize(short)
+    if first + count * entry.size > len(data) or count > 65_535:
+        raise ValueError("a cut directory")
+    for at in range(first, first + count * entry.size, entry.size):
+        _, kind, number, offset = entry.unpack_from(data, at)
+        length = number * _TYPE_SIZES.get(kind, 1)
+        if length > struct.calcsize(word) and offset + length > len(data):
+            raise ValueError("a tag's values are cut off")
 
 
 def _check_tiles(tags: Any) -> None:
@@ -103,23 +126,6 @@ def _check_tiles(tags: Any) -> None:
         raise ValueError("tiles out of all proportion")
     if across * down > 10_000 + width * height // 1024:
         raise ValueError("too many tiles")
-
-
-def _png_of_16_bits(data: bytes) -> RGB:
-    """OpenCV gets only the chunks that make the pixels; Pillow has found them sound."""
-    parts, at = [data[:8]], 8
-    while at < len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4])
-        kind = data[at + 4 : at + 8]
-        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            parts.append(data[at:end])
-        if kind == b"IEND" or end > len(data):
-            break
-        at = end
-    decoded = cv2.imdecode(np.frombuffer(b"".join(parts), np.uint8), cv2.IMREAD_UNCHANGED)
-    samples = to_8_bits(np.asarray(decoded, np.uint16))
-    rgb = np.asarray(cv2.cvtColor(samples[..., :3], cv2.COLOR_BGR2RGB), np.uint8)
-    return on_white(rgb, samples[..., 3]) if samples.shape[2] == 4 else rgb
 
 
 def _tiff_of_16_bits(data: bytes, picture: ImageFile.ImageFile) -> RGB:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any, TypeVar
 
 import cv2
@@ -50,6 +51,27 @@ def to_rgb(pixels: NDArray[np.uint8]) -> RGB:
     if pixels.shape[2] == 4:
         return on_white(pixels[..., :3], pixels[..., 3])
     return pixels
+
+
+def orientation_of(exif: bytes) -> int:
+    """The orientation in an EXIF block, 1 to 8; 1 if it holds none.
+
+    Args:
+        exif: a TIFF structure (EXIF 2.32, 4.5.2); tag 0x0112 of its first directory counts.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, entry)
+            if (tag, kind) == (0x0112, 3):
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
 
 
 def turned(pixels: NDArray[T], orientation: int) -> NDArray[T]:
