@@ -142,7 +142,8 @@ def _pixels(
             rgb = jpeg.decode(
                 data, name, header, reduction=reduction(header), allow_truncated=allow_truncated
             )
-            return rgb, header.orientation
+            if rgb is not None:
+                return rgb, header.orientation
     if format_ == "PNG":
         return png.decode(data, name, limits)
     return pillow.decode(data, name, format_, limits)

@@ -23,8 +23,8 @@ from fungi_onnx.source import FrugalBytes
 # libjpeg's warnings that cost no pixel: junk between two segments (not before RST or EOI, which end
 # pixels), and oddities of segments that are not used. All others mean lost data.
 _HARMLESS = re.compile(r"before marker 0x(?!d[0-79])|JFIF|Adobe|ICC|SOS parameters")
-# A marker that ends a scan's data: no stuffed zero, fill byte or restart.
-_END_OF_SCAN = re.compile(rb"\xff[^\0\xff\xd0-\xd7]")
+# A marker that ends a scan's data and has a length: no stuffed zero, TEM, fill byte or restart.
+_END_OF_SCAN = re.compile(rb"\xff[^\0\x01\xff\xd0-\xd7]")
 _MOST_SCANS = 100  # real progressive files have 10 or so; each costs a pass over all pixels
 _MOST_SCANNED_PIXELS = 4_000_000_000
 _MOST_READS = 10_000  # of imagesize, step by step to the frame header
@@ -62,7 +62,7 @@ def read_header(data: bytes) -> JPEGHeader | None:
 
 def decode(
     data: bytes, name: str, header: JPEGHeader, *, reduction: int = 1, allow_truncated: bool = False
-) -> RGB:
+) -> RGB | None:
     """Decodes at 1/``reduction`` (1, 2, 4 or 8) of the size.
 
     Args:
@@ -70,15 +70,12 @@ def decode(
             missing is grey.
 
     Returns:
-        RGB uint8 [height, width, 3] as stored.
+        RGB uint8 [height, width, 3] as stored; None for an oddity that costs no pixel but that
+        libjpeg-turbo's API takes for an error.
 
     Raises:
         ImageDecodeError: the file is damaged or cut short.
     """
-    return _decode(data, name, header, reduction, strict=not allow_truncated)
-
-
-def _decode(data: bytes, name: str, header: JPEGHeader, reduction: int, *, strict: bool) -> RGB:
     try:
         pixels = simplejpeg.decode_jpeg(
             data,
@@ -86,11 +83,11 @@ def _decode(data: bytes, name: str, header: JPEGHeader, reduction: int, *, stric
             # The smallest scale with at least this size is 1/reduction.
             min_height=-(-header.height // reduction),
             min_width=-(-header.width // reduction),
-            strict=strict,
+            strict=not allow_truncated,
         )
     except (KeyError, ValueError) as error:
-        if strict and _HARMLESS.search(str(error)):
-            return _decode(data, name, header, reduction, strict=False)
+        if _HARMLESS.search(str(error)):
+            return None
         raise ImageDecodeError(name, incomplete("JPEG")) from None
     if header.cmyk:
         # Adobe's CMYK is stored inverted: 255 is no ink.

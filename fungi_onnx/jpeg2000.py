@@ -11,6 +11,12 @@ import struct
 from collections.abc import Iterator
 
 _SIZ, _COD, _COC, _SOT, _SOD, _EOC = 0xFF51, 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
+# What else has a length there: TLM, PLM, PLT, QCD, QCC, RGN, POC, PPM, PPT, CRG, COM, CAP, CPF. Of
+# other markers OpenJPEG reads on in steps of two bytes, and finds what this walk would step over.
+_OTHERS = {
+    *(0xFF50, 0xFF55, 0xFF57, 0xFF58, 0xFF59, 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F),
+    *(0xFF60, 0xFF61, 0xFF63, 0xFF64),
+}
 _MOST_SEGMENTS = 10_000
 _MOST_LAYERS = 256
 
@@ -22,7 +28,7 @@ def is_sane(data: bytes) -> bool:
             _segment_is_sane(marker, body)
             for marker, body in _segments(data, _start_of_stream(data))
         )
-    except (IndexError, ValueError, struct.error):
+    except (IndexError, OverflowError, ValueError, struct.error):
         return False
 
 
@@ -54,6 +60,8 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
         if marker == _SOD:
             at = end_of_tile
             continue
+        if marker not in {_SIZ, _COD, _COC, _SOT} | _OTHERS:
+            raise ValueError("an unknown marker")
         (length,) = struct.unpack_from(">H", data, at + 2)
         if marker == _SOT:
             (size,) = struct.unpack_from(">I", data, at + 6)

@@ -39,7 +39,10 @@ _ORIENTATION = 0x0112  # of EXIF and TIFF
 # TIFF 6.0
 _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 258, 322, 323
 _TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+# What makes the layout; all are SHORT, LONG or LONG8.
+_LAYOUT = {256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339}
 _MOST_READS = 1_000_000
+_MOST_COMMENTS = 1_000
 
 
 def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, int]:
@@ -64,6 +67,8 @@ def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, i
         )
     if format_ == "JPEG 2000" and not jpeg2000.is_sane(data):
         raise ImageDecodeError(name, incomplete(format_))
+    if format_ == "PNM" and data[1:2] in b"123" and data.count(b"#") > _MOST_COMMENTS:
+        raise ImageDecodeError(name, incomplete(format_))  # each costs Pillow a copy
     if format_ == "WebP":  # its reader makes room for all pixels at once
         width, height = imagesize.get(FrugalBytes(data, 10))
         limits.check_size(width, height, name)
@@ -73,8 +78,8 @@ def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, i
         with getattr(import_module(module), reader)(file) as picture:
             limits.check_size(picture.width, picture.height, name)
             rgb = _rgb(picture, data, name, format_)
-            orientation = picture.getexif().get(_ORIENTATION)
-            return rgb, orientation if orientation in range(1, 9) else 1
+            turn = picture.getexif().get(_ORIENTATION)
+            return rgb, turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
     except ImageError:
         raise
     except Exception:  # the readers raise all sorts of things on broken files
@@ -82,13 +87,14 @@ def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, i
 
 
 def _rgb(picture: ImageFile.ImageFile, data: bytes, name: str, format_: str) -> RGB:
-    tags: Any = getattr(picture, "tag_v2", {})
     if format_ == "TIFF":
+        tags: Any = picture.tag_v2  # type: ignore[attr-defined]
         _check_directory(data)
         _check_tiles(tags)
+        picture.load()
+        if picture.mode in ("RGB", "RGBA") and set(tags[_BITS_PER_SAMPLE]) == {16}:
+            return _tiff_of_16_bits(data, picture)
     picture.load()
-    if picture.mode in ("RGB", "RGBA") and set(tags.get(_BITS_PER_SAMPLE, ())) == {16}:
-        return _tiff_of_16_bits(data, picture)
     if picture.mode.startswith("I;16") or (picture.mode == "I" and format_ == "PNM"):
         return to_rgb(to_8_bits(np.asarray(picture).astype(np.uint16)))
     if picture.mode in ("I", "F"):
@@ -100,21 +106,29 @@ def _rgb(picture: ImageFile.ImageFile, data: bytes, name: str, format_: str) -> 
 
 
 def _check_directory(data: bytes) -> None:
-    """Pillow only warns of tags that a cut has taken away, alpha and orientation among them."""
+    """Raises ValueError or struct.error where Pillow and libtiff may read different things.
+
+    That is where something of the layout is said twice or in an odd type. And where tags are cut
+    off: Pillow only warns, and alpha and orientation may be among them.
+    """
     order = "<" if data.startswith(b"II") else ">"
     big = struct.unpack_from(f"{order}H", data, 2) == (43,)
     word, short, head = ("Q", "Q", 8) if big else ("I", "H", 4)
     (start,) = struct.unpack_from(order + word, data, head)
     (count,) = struct.unpack_from(order + short, data, start)
     entry = struct.Struct(f"{order}HH{word}{word}")
-    first = start + struct.calcsize(short)
-    if first + count * entry.size > len(data) or count > 65_535:
+    first = start + struct.calcsize(order + short)
+    if count > 65_535 or first + count * entry.size > len(data):
         raise ValueError("a cut directory")
+    seen = set()
     for at in range(first, first + count * entry.size, entry.size):
-        _, kind, number, offset = entry.unpack_from(data, at)
+        tag, kind, number, offset = entry.unpack_from(data, at)
         length = number * _TYPE_SIZES.get(kind, 1)
-        if length > struct.calcsize(word) and offset + length > len(data):
+        if length > struct.calcsize(order + word) and offset + length > len(data):
             raise ValueError("a tag's values are cut off")
+        if tag in _LAYOUT and (tag in seen or kind not in (3, 4, 16)):
+            raise ValueError("an ambiguous layout")
+        seen.add(tag)
 
 
 def _check_tiles(tags: Any) -> None:
