@@ -41,7 +41,9 @@ _IMAGE_WIDTH, _IMAGE_LENGTH, _BITS_PER_SAMPLE, _TILE_WIDTH, _TILE_LENGTH = 256, 
 _TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 # What makes the layout; all are SHORT, LONG or LONG8.
 _LAYOUT = {256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339}
-_MOST_READS = 1_000_000
+# Reads of the file that Pillow, step by step in Python, may need: strips and run lengths take one
+# each or two, the heads of the other formats hardly a hundred.
+_MOST_READS = {"BMP": 500_000, "TIFF": 1_000_000}
 _MOST_COMMENTS = 1_000
 
 
@@ -73,8 +75,10 @@ def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, i
         width, height = imagesize.get(FrugalBytes(data, 10))
         limits.check_size(width, height, name)
     module, reader = _READERS[format_]
-    file = FrugalBytes(data, _MOST_READS)
     try:
+        if format_ == "TIFF":
+            _check_directory(data)
+        file = FrugalBytes(data, _MOST_READS.get(format_, 10_000))
         with getattr(import_module(module), reader)(file) as picture:
             limits.check_size(picture.width, picture.height, name)
             rgb = _rgb(picture, data, name, format_)
@@ -89,7 +93,6 @@ def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, i
 def _rgb(picture: ImageFile.ImageFile, data: bytes, name: str, format_: str) -> RGB:
     if format_ == "TIFF":
         tags: Any = picture.tag_v2  # type: ignore[attr-defined]
-        _check_directory(data)
         _check_tiles(tags)
         picture.load()
         if picture.mode in ("RGB", "RGBA") and set(tags[_BITS_PER_SAMPLE]) == {16}:

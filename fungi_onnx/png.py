@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,10 +43,10 @@ def decode(data: bytes, name: str, limits: Limits) -> tuple[RGB, int]:
             raise ValueError("libpng found it damaged")
     except (cv2.error, struct.error, ValueError):
         raise ImageDecodeError(name, incomplete("PNG")) from None
-    pixels = to_8_bits(np.asarray(decoded))
+    pixels = to_8_bits(_with_white_key(np.asarray(decoded), chunks))
     exif = next((raw[8:-4] for kind, raw in chunks if kind == b"eXIf"), b"")
     if pixels.ndim == 2:
-        return to_rgb(_with_white_key(pixels, chunks)), orientation_of(exif)
+        return to_rgb(pixels), orientation_of(exif)
     rgb = np.asarray(cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB), np.uint8)
     if pixels.shape[2] == 4:
         rgb = on_white(rgb, pixels[..., 3])
@@ -72,13 +73,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     raise ValueError("too many chunks")
 
 
-def _with_white_key(
-    grey: NDArray[np.uint8], chunks: list[tuple[bytes, bytes]]
-) -> NDArray[np.uint8]:
+def _with_white_key(decoded: NDArray[Any], chunks: list[tuple[bytes, bytes]]) -> NDArray[Any]:
     """In grey, OpenCV leaves the level that tRNS declares transparent as it is."""
     key = next((raw for kind, raw in chunks if kind == b"tRNS"), None)
-    if key is None:
-        return grey
-    most = 2 ** chunks[0][1][16] - 1  # IHDR's bit depth
-    level = round(int.from_bytes(key[8:10]) * 255 / most)
-    return np.where(grey == level, np.uint8(255), grey)
+    if key is None or decoded.ndim > 2:
+        return decoded
+    depth = chunks[0][1][16]  # of IHDR; less than eight bits were stretched to eight
+    level = int.from_bytes(key[8:10]) * (255 // (2**depth - 1) if depth < 8 else 1)
+    return np.where(decoded == level, np.iinfo(decoded.dtype).max, decoded).astype(decoded.dtype)
