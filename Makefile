@@ -1,4 +1,4 @@
-# The five commands: make demo | test | fixtures | format | clean. `make` alone lists them.
+# make demo | test | fuzz | fixtures | format | clean; `make` alone lists them.
 #
 # Two environments, so that the absence of TensorFlow where pictures are classified is a fact:
 # .venv/export holds TensorFlow and the exporter, .venv/runtime holds neither.
@@ -7,9 +7,10 @@ PYTHON ?= python3
 EXPORT := .venv/export/bin
 RUNTIME := .venv/runtime/bin
 STANDIN := build/standin
+SECONDS := 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fixtures format clean environments
+.PHONY: help demo test fuzz lint fixtures format clean environments
 
 help: ## Lists these commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +26,12 @@ test: lint ## Runs everything: linters, types, all tests, the README.
 	$(RUNTIME)/pytest tests/runtime
 	cd export && ../$(EXPORT)/pytest ../tests/export
 	$(RUNTIME)/pytest tests/whole
+	$(MAKE) fuzz
+
+fuzz: .venv/runtime/.ready ## Throws broken pictures at the decoders for SECONDS (60).
+	@if $(RUNTIME)/python -c 'import atheris' 2>/dev/null; \
+	then $(RUNTIME)/python tests/fuzz/fuzz_pictures.py --seconds $(SECONDS); \
+	else echo "== No fuzzing: there is no atheris for this kind of machine"; fi
 
 lint: environments
 	$(EXPORT)/ruff check . && $(EXPORT)/ruff format --check .

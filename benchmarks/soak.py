@@ -46,7 +46,7 @@ def main() -> None:
             view, crop, allow_truncated = next(looks)
             try:
                 to_tensor(
-                    files[chance.randrange(len(files))],
+                    files[number] if number < len(files) else chance.choice(files),
                     299,
                     299,
                     view=view,

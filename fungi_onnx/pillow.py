@@ -45,6 +45,7 @@ _LAYOUT = {256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339}
 # each or two, the heads of the other formats hardly a hundred.
 _MOST_READS = {"BMP": 500_000, "TIFF": 1_000_000}
 _MOST_COMMENTS = 1_000
+_MOST_TILES = 100  # phones cut 12 megapixels into 48
 
 
 def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, int]:
@@ -71,6 +72,8 @@ def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, i
         raise ImageDecodeError(name, incomplete(format_))
     if format_ == "PNM" and data[1:2] in b"123" and data.count(b"#") > _MOST_COMMENTS:
         raise ImageDecodeError(name, incomplete(format_))  # each costs Pillow a copy
+    if format_ == "AVIF" and data.count(b"av01") > _MOST_TILES:
+        raise ImageDecodeError(name, incomplete(format_))  # each may be a large picture scaled down
     if format_ == "WebP":  # its reader makes room for all pixels at once
         width, height = imagesize.get(FrugalBytes(data, 10))
         limits.check_size(width, height, name)

@@ -34,6 +34,8 @@ def decode(data: bytes, name: str, limits: Limits) -> tuple[RGB, int]:
         ImageDecodeError: the file is damaged or cut short.
     """
     try:
+        if data[12:16] != b"IHDR":
+            raise ValueError("the size does not stand first")
         width, height = struct.unpack_from(">II", data, 16)
         limits.check_size(width, height, name)
         chunks = list(_chunks(data))

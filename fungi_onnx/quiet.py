@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
@@ -13,10 +14,11 @@ from collections.abc import Iterator
 def decoders_silenced() -> Iterator[None]:
     """Nothing of what the decoders say about broken files comes through: an ImageError says it.
 
-    libtiff, libpng and OpenCV write to file descriptor 2, Pillow warns. ``sys.stderr`` goes on
-    writing to where the descriptor led. This is for a process of one's own and not for a library:
-    descriptor and warning filters belong to all threads.
+    libtiff, libpng and OpenCV write to file descriptor 2, Pillow warns and logs. ``sys.stderr``
+    goes on writing to where the descriptor led. This is for a process of one's own and not for a
+    library: descriptor and warning filters belong to all threads.
     """
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it would go to stderr
     with warnings.catch_warnings(), _descriptor_2_led_away():
         warnings.simplefilter("ignore")
         yield

@@ -12,10 +12,12 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -26,9 +28,6 @@ from fungi_onnx import (
     ImageFileError,
     ImageTooLargeError,
     Limits,
-    header,
-    isobmff,
-    rare,
     read_rgb,
 )
 from fungi_onnx.image import to_tensor
@@ -51,6 +50,10 @@ INSIDES = (
 
 def each(files: list[File]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("file", files, ids=[file.name for file in files])
+
+
+def is_plain(file: File) -> bool:
+    return file.orientation is None and "alpha" not in file.name and "orientation" not in file.name
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> int:
@@ -124,6 +127,16 @@ def test_as_pillow_shows_it(file: File) -> None:
     assert difference(read_rgb(file.data), by_pillow(file.data)) <= file.near_pillow
 
 
+def by_opencv(data: bytes) -> Pixels:
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
+
+
+@each([file for file in PICTURES if file.pixels is None and is_plain(file)])
+def test_as_opencv_shows_it(file: File) -> None:
+    """For the lossy formats, of which no one else knows how they look."""
+    assert difference(read_rgb(file.data), by_opencv(file.data)) <= 3
+
+
 @each(NO_PICTURES)
 def test_what_is_no_picture(file: File) -> None:
     with pytest.raises(ImageError, match=rf"^\(bytes\): {file.reason}") as caught:
@@ -164,17 +177,18 @@ def test_an_array_of_it_is_the_same(file: File) -> None:
     np.testing.assert_array_equal(read_rgb(file.pixels), read_rgb(file.data))  # type: ignore[arg-type]
 
 
-@each([file for file in PICTURES if file.orientation is None])
+def cuts(size: int) -> list[int]:
+    if size < 2048:
+        return [*range(size)]
+    return sorted({*np.linspace(0, size - 1, 200, dtype=int).tolist(), *range(size - 64, size)})
+
+
+@each([file for file in PICTURES if file.orientation is None and "as text" not in file.name])
 def test_cut_short(file: File) -> None:
     """An error, or all of the picture where only what comes after it is missing."""
     size, whole = len(file.data), read_rgb(file.data)
-    cuts = (
-        range(size)
-        if size < 2048
-        else sorted({*np.linspace(0, size - 1, 200, dtype=int).tolist(), *range(size - 64, size)})
-    )
     accepted, parts = [], []
-    for cut in cuts:
+    for cut in cuts(size):
         try:
             rgb = read_rgb(file.data[:cut])
         except ImageDecodeError:
@@ -186,30 +200,20 @@ def test_cut_short(file: File) -> None:
     assert [cut for cut in accepted if cut < size - file.spare] == []
 
 
+@each([file for file in PICTURES if "as text" in file.name])
+def test_text_cut_short(file: File) -> None:
+    """But in its last number, of which a part is a number as well."""
+    for cut in cuts(file.data.rstrip().rindex(b" ") + 1):
+        with pytest.raises(ImageDecodeError):
+            read_rgb(file.data[:cut])
+
+
 @each(TURNED)
 def test_the_fast_view_is_turned_as_well(file: File) -> None:
     for view in ("exact", "fast"):
         tensor = to_tensor(file.data, 9, 13, view=view) * 255  # type: ignore[arg-type]
         for corner, mark in zip(((0, 0), (0, -1), (-1, 0), (-1, -1)), awkward.MARKS, strict=True):
             assert np.abs(tensor[corner] - mark).max() <= max(file.near_marks, 0.01)
-
-
-def refused() -> dict[str, str]:
-    reasons = {}
-    for file in PICTURES:
-        try:
-            read_rgb(file.data)
-        except ImageDecodeError as error:
-            reasons[file.name] = error.reason
-    return reasons
-
-
-def test_what_needs_pillow_says_so_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = refused()
-    monkeypatch.setattr(rare, "find_spec", lambda _: None)
-    after = {name: reason for name, reason in refused().items() if name not in before}
-    assert [*after] == [file.name for file in PICTURES if file.rare]
-    assert all("pip install 'fungi-onnx[heif]'" in reason for reason in after.values())
 
 
 # Limits
@@ -221,7 +225,7 @@ def test_small_files_that_declare_much_take_no_memory(tmp_path: Path) -> None:
         if file.error is ImageTooLargeError:
             paths.append(tmp_path / str(len(paths)))
             paths[-1].write_bytes(file.data)
-    assert len(paths) >= 20
+    assert len(paths) >= 15
     assert megabytes_for(paths) < 8
 
 
@@ -309,8 +313,12 @@ LIARS = dict(awkward.liars())
 
 @pytest.mark.parametrize("name", LIARS)
 def test_a_head_that_lies_about_the_size(name: str) -> None:
+    limits = Limits(max_pixels=1_000_000)
+    if name == "AVIF":  # libavif scales the picture down to what the head says
+        assert read_rgb(LIARS[name], limits=limits).shape == (*awkward.SIZE, 3)
+        return
     with pytest.raises(ImageError):
-        read_rgb(LIARS[name], limits=Limits(max_pixels=1_000_000))
+        read_rgb(LIARS[name], limits=limits)
 
 
 # Heads
@@ -331,7 +339,6 @@ ENDLESS: dict[str, Callable[[], bytes]] = {
     "AVIF of associations": lambda: avif_of(
         box(b"ispe", bytes(12)), b"\0\0\0\0\xff\xff\xff\xff" + repeated(b"\0\0\xff" + bytes(255))
     ),
-    "HEIC of boxes": lambda: box(b"ftyp", b"heic\0\0\0\0") + repeated(box(b"free")),
     "JPEG of zeros": lambda: b"\xff\xd8" + bytes(20_000_000),
     "JPEG of noise": lambda: b"\xff\xd8" + np.random.default_rng(0).bytes(20_000_000),
     "JPEG of fill bytes": lambda: b"\xff\xd8" + repeated(b"\xff"),
@@ -377,7 +384,7 @@ def test_a_png_of_packed_texts() -> None:
     """7 MB of zeros, packed into 7 KB, 50 times: nobody asked for them."""
     text = awkward.chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(7_000_000), 9))
     data = png(SCENE, 2, before=text * 50)
-    with at_most(0.5):
+    with at_most(0.5), suppress(ImageDecodeError):
         read_rgb(data)
 
 
@@ -403,123 +410,18 @@ def test_avif_boxes_turn_as_pillow_turns(turns: int, axis: int | None) -> None:
         assert difference(rgb[inside], np.full((INNER, INNER, 3), mark)) <= 20
 
 
-def test_a_mirror_alone() -> None:
-    for axis, orientation in ((0, 4), (1, 2)):
-        data = awkward.pillow(RGB, "AVIF", speed=10, exif=awkward.exif(2))
-        data = awkward.with_size(data, b"imir", 0, "B", axis)
-        assert isobmff.read(data) == (53, 37, orientation, 8)
-        assert difference(read_rgb(data), by_pillow(data)) == 0
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_mirror_alone(axis: int) -> None:
+    data = awkward.pillow(RGB, "AVIF", speed=10, exif=awkward.exif(2))
+    rgb = read_rgb(awkward.with_size(data, b"imir", 0, "B", axis))
+    for inside, mark in zip(INSIDES, awkward.marks_of(np.flip(SCENE, axis)), strict=True):
+        assert difference(rgb[inside], np.full((INNER, INNER, 3), mark)) <= 20
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_boxes_that_pillow_writes(orientation: int) -> None:
-    data = awkward.pillow(RGB, "AVIF", speed=10, exif=awkward.exif(orientation))
-    assert isobmff.read(data) == (53, 37, orientation, 8)
-    assert header.read(data, "a") == header.Header("AVIF", 53, 37, orientation, 8)
-
-
-ISPE = box(b"ispe", struct.pack(">III", 0, 53, 37))
-OTHER_ISPE = box(b"ispe", struct.pack(">III", 0, 99, 99))
-LONG_ISPE = struct.pack(">I4sQIII", 1, b"ispe", 28, 0, 53, 37)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        avif_of(ISPE, struct.pack(">IIHBB", 0, 1, 1, 1, 1)),
-        avif_of(OTHER_ISPE + ISPE, struct.pack(">IIHBB", 0, 1, 1, 1, 0x82)),
-        avif_of(OTHER_ISPE + ISPE, struct.pack(">IIHBH", 1, 1, 1, 1, 0x8002)),
-        avif_of(OTHER_ISPE + ISPE, struct.pack(">IIHBBHBB", 0, 2, 9, 1, 1, 1, 1, 2)),
-        avif_of(
-            ISPE,
-            struct.pack(">IIIBB", 1 << 24, 1, 70_000, 1, 1),
-            box(b"pitm", struct.pack(">II", 1 << 24, 70_000)),
-        ),
-        avif_of(LONG_ISPE, struct.pack(">IIHBB", 0, 1, 1, 1, 1)),
-        avif_of(ISPE, struct.pack(">IIHBB", 0, 1, 1, 1, 1), box(b"free") + ITEM),
-        avif_of(ISPE, struct.pack(">IIHBBB", 0, 1, 1, 2, 1, 7)),
-        AVIF + b"\0\0\0\0" + avif_of(ISPE, struct.pack(">IIHBB", 0, 1, 1, 1, 1))[len(AVIF) + 4 :],
-    ],
-    ids=[
-        "short",
-        "essential",
-        "long indices",
-        "another item",
-        "long items",
-        "long box",
-        "free box",
-        "index of nothing",
-        "to the end",
-    ],
-)
-def test_boxes_of_every_form(data: bytes) -> None:
-    assert isobmff.read(data) == (53, 37, 1, 8)
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (AVIF, "no 'meta' box"),
-        (AVIF + box(b"meta", bytes(4)), "no 'pitm' box"),
-        (AVIF + box(b"meta", bytes(4) + ITEM), "no 'iprp' box"),
-        (AVIF + box(b"meta", bytes(4) + ITEM + box(b"iprp")), "no 'ipco' box"),
-        (AVIF + b"\0\0\0\x09meta", "ends outside"),
-        (AVIF + b"\0\0\0\x07meta", "ends outside"),
-        (AVIF + b"\0\0\0\1meta\0\0\0\0\0\0\0\x08", "ends outside"),
-        (AVIF + b"\0\0", "cut short"),
-        (avif_of(ISPE, bytes(5)), "cut short"),
-        (AVIF + box(b"free") * 10_000, "too many boxes"),
-    ],
-)
-def test_damaged_boxes(data: bytes, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        isobmff.read(data)
-    with pytest.raises(ImageDecodeError, match="is an AVIF picture that is damaged or cut short"):
-        header.read(data, "a")
-
-
-@pytest.mark.parametrize(
-    ("tail", "depth"),
-    [
-        (box(b"pixi", b"\0\0\0\0\3\x0a\x0a\x0a"), 10),
-        (box(b"av1C", b"\x81\0\x40\0"), 10),
-        (box(b"av1C", b"\x81\0\x60\0"), 12),
-        (box(b"av1C", b"\x81\0\0\0"), 8),
-    ],
-)
-def test_bits_of_an_avif(tail: bytes, depth: int) -> None:
-    data = avif_of(ISPE + tail, struct.pack(">IIHBBB", 0, 1, 1, 2, 1, 2))
-    assert isobmff.read(data)[3] == depth
-
-
-@pytest.mark.parametrize(
-    ("data", "orientation"),
-    [
-        *((awkward.exif(orientation, order), orientation) for orientation in range(1, 9)
-          for order in ("<", ">")),
-        (b"Exif\0\0" + awkward.exif(6), 6),
-        (awkward.exif(0), 1),
-        (awkward.exif(9), 1),
-        (awkward.exif(65535), 1),
-        (b"", 1),
-        (b"II", 1),
-        (b"XX*\0\x08\0\0\0", 1),
-        (awkward.exif(6)[:25], 1),
-        (b"II*\0\xff\xff\xff\xff", 1),
-        (b"II*\0\x08\0\0\0\xff\xff" + bytes(40), 1),
-        (awkward.exif(6).replace(b"\x12\1\3\0", b"\x12\1\4\0"), 1),
-    ],
-)  # fmt: skip
-def test_orientation_of_an_exif_block(data: bytes, orientation: int) -> None:
-    assert header.orientation_of(data) == orientation
-
-
-def test_a_heic_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = awkward.heic(37, 53)
-    assert header.read(data, "a") == header.Header("HEIF", 53, 37)
-    monkeypatch.setattr(rare, "find_spec", lambda _: None)
+@pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="the extra is installed")
+def test_a_heic_names_the_extra() -> None:
     with pytest.raises(ImageDecodeError, match=r"HEIC.*pip install 'fungi-onnx\[heif\]'"):
-        read_rgb(data)
+        read_rgb(awkward.heic(37, 53))
 
 
 # Sources
