@@ -102,7 +102,7 @@ def check_scans(data: bytes, name: str, pixels: int) -> None:
     Fourteen bytes can ask for one more pass over all the pixels.
     """
     most = min(_MOST_SCANS, max(1, _MOST_SCANNED_PIXELS // pixels))
-    if data.count(b"\xff\xda") <= most:
+    if _is_of_one_scan(data) or data.count(b"\xff\xda") <= most:
         return
     at, scans = 2, 0
     while marker := _END_OF_SCAN.search(data, at):
@@ -114,3 +114,21 @@ def check_scans(data: bytes, name: str, pixels: int) -> None:
         if scans > most:
             raise ImageDecodeError(name, f"is a JPEG picture in more than {most} scans")
         at += int.from_bytes(data[at : at + 2])
+
+
+def _is_of_one_scan(data: bytes) -> bool:
+    """Whether it is plainly a sequential JPEG whose first scan has all components, as most are.
+
+    libjpeg reads no further then. To look through megabytes for more scans takes a millisecond.
+    """
+    at, components = 2, b""
+    for _ in range(_MOST_READS):
+        marker, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4])
+        if marker in (b"\xff\xc0", b"\xff\xc1"):  # SOF of baseline and extended sequential
+            components = data[at + 9 : at + 10]
+        elif marker == b"\xff\xda":  # SOS
+            return data[at + 4 : at + 5] == components != b""
+        elif marker[:1] != b"\xff" or marker[1:] < b"\xc0" or b"\xd0" <= marker[1:] <= b"\xd9":
+            return False
+        at += 2 + length
+    return False

@@ -39,6 +39,15 @@ class Limits:
                 f" {self.max_pixels:,} (--max-megapixels, Limits.max_pixels)",
             )
 
+    def check_pixels(self, coded: int, name: str) -> None:
+        """Raises ImageTooLargeError if a file has more pixels inside than a picture may show."""
+        if coded > self.max_pixels:
+            raise ImageTooLargeError(
+                name,
+                f"has {coded:,} pixels inside; the limit is {self.max_pixels:,}"
+                " (--max-megapixels, Limits.max_pixels)",
+            )
+
     def check_bytes(self, count: int, name: str) -> None:
         """Raises ImageTooLargeError if a file of ``count`` bytes is too large."""
         if count > self.max_bytes:

@@ -515,6 +515,9 @@ def avifs() -> Iterator[File]:
     yield lossy("AVIF with alpha", save(RGBA))
     animated = save(RGB, save_all=True, append_images=[OTHER])
     yield lossy("AVIF animated", without_dates(animated))
+    head = int.from_bytes(animated[:4])
+    brands = animated[:head].replace(b"avif", b"miaf")
+    yield lossy("AVIF of the brand avis", without_dates(brands + animated[head:]))
     for depth in (10, 12):
         # Pillow has libavif make 8 bits of the samples before it makes RGB of them.
         pixels = (SCENE * np.float64((2**depth - 1) / 255)).astype(np.uint16)

@@ -237,8 +237,9 @@ def test_a_tiff_of_one_huge_tile_takes_no_memory(tmp_path: Path) -> None:
         323: (4, [8192]),
     }
     path = tmp_path / "tile.tif"
-    path.write_bytes(awkward.tiff([bytes(100)], tags, tiled=True))
-    assert megabytes_for([path]) < 64
+    zeros = zlib.compress(bytes(8192 * 8192), 1)
+    path.write_bytes(awkward.tiff([zeros], tags, tiled=True))
+    assert megabytes_for([path]) < 32
 
 
 def megabytes_for(paths: list[Path]) -> float:
@@ -314,9 +315,9 @@ LIARS = dict(awkward.liars())
 @pytest.mark.parametrize("name", LIARS)
 def test_a_head_that_lies_about_the_size(name: str) -> None:
     limits = Limits(max_pixels=1_000_000)
-    if name == "AVIF":  # libavif scales the picture down to what the head says
+    if name == "AVIF":  # 1.4 megapixels: six are let through for one, as alpha and layers may be
         assert read_rgb(LIARS[name], limits=limits).shape == (*awkward.SIZE, 3)
-        return
+        limits = Limits(max_pixels=200_000)
     with pytest.raises(ImageError):
         read_rgb(LIARS[name], limits=limits)
 
