@@ -13,6 +13,7 @@ import argparse
 import io
 import json
 import os
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -116,7 +117,7 @@ def chart(results: dict[str, dict[str, list[float]]], path: Path) -> None:
     for axis, (size, times) in zip(axes, results.items(), strict=True):
         shown = {name: t for name, t in times.items() if not name.startswith("bare")}
         medians = [statistics.median(t) for t in shown.values()]
-        names = [name.replace("fungi-onnx ", "") for name in shown]
+        names = [re.sub(r"fungi-onnx |=\d| \d$", "", name) for name in shown]
         colours = ["#b5452c" if "fungi" in name else "#c9c4ba" for name in shown]
         axis.barh(range(len(shown)), medians, color=colours)
         for place, median in enumerate(medians):
