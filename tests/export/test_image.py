@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fungi_onnx.header import read as read_header
 from fungi_onnx.image import read_rgb, to_tensor
+from fungi_onnx.jpeg import read_header
 from fungi_onnx.pixels import turned
 from fungi_onnx_export import pictures
 
@@ -76,10 +76,9 @@ def test_real_photos() -> None:
     for path in photos:
         data = path.read_bytes()
         if path.suffix == ".bmp":
-            decoded = tf.io.decode_bmp(data, channels=3)
+            upright = tf.io.decode_bmp(data, channels=3).numpy()
         else:
             decoded = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-        turn = read_header(data, "").orientation
-        upright = np.ascontiguousarray(turned(decoded.numpy(), turn))
+            upright = np.ascontiguousarray(turned(decoded.numpy(), read_header(data).orientation))
         np.testing.assert_array_equal(read_rgb(path), upright)
         assert np.abs(to_tensor(path, 299, 299) * 255 - recipe(upright)).max() <= 0.01
