@@ -7,6 +7,7 @@ libheif).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -41,11 +42,11 @@ _BITS_PER_SAMPLE = 258  # of TIFF
 # each or two, the heads of the other formats hardly a hundred.
 _MOST_READS = {"BMP": 500_000, "TIFF": 1_000_000}
 _MOST_COMMENTS = 1_000  # of a PNM in text; each costs Pillow a copy
-_HEAD = 1 << 20
+_OVERLAY = re.compile(rb"infe.{8,10}iovl", re.DOTALL)  # an item's head and type: ISO 23008-12
 _MOST_LAYERS = 6  # coded pixels for one shown: alpha, a gain map, a thumbnail, progressive layers
 # What the readers and the C libraries behind them do not guard against themselves.
 _GUARDS: dict[str, Callable[[bytes], bool]] = {
-    "HEIF": lambda data: b"iovl" not in data[:_HEAD],  # an overlay: a canvas of any size
+    "HEIF": lambda data: not _OVERLAY.search(data),  # a canvas of any size
     "JPEG 2000": jpeg2000.is_sane,
     "PNM": lambda data: data[1:2] not in b"123" or data.count(b"#") <= _MOST_COMMENTS,
     "TIFF": tiff.is_sane,

@@ -111,7 +111,7 @@ def main() -> int:
     before = set(OUT.glob("*"))
     status = subprocess.call([sys.executable, __file__, "--inside", *options, *others])
     if status:
-        found = ", ".join(map(str, set(OUT.glob("*")) - before)) or "no file"
+        found = ", ".join(map(str, set(OUT.glob("*")) - before)) or "no new file"
         print(f"\nThe fuzzer ended with status {status} and left {found}", file=sys.stderr)
     return int(status != 0)
 
