@@ -25,6 +25,7 @@ from fungi_onnx.source import FrugalBytes
 _HARMLESS = re.compile(r"before marker 0x(?!d[0-79])|JFIF|Adobe|ICC|SOS parameters")
 # A marker that ends a scan's data and has a length: no stuffed zero, TEM, fill byte or restart.
 _END_OF_SCAN = re.compile(rb"\xff[^\0\x01\xff\xd0-\xd7]")
+_SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xda-\xfe]")  # a marker that has a length
 _MOST_SCANS = 100  # real progressive files have 10 or so; each costs a pass over all pixels
 _MOST_SCANNED_PIXELS = 4_000_000_000
 _MOST_READS = 10_000  # of imagesize, step by step to the frame header
@@ -128,7 +129,7 @@ def _is_of_one_scan(data: bytes) -> bool:
             components = data[at + 9 : at + 10]
         elif marker == b"\xff\xda":  # SOS
             return data[at + 4 : at + 5] == components != b""
-        elif marker[:1] != b"\xff" or marker[1:] < b"\xc0" or b"\xd0" <= marker[1:] <= b"\xd9":
+        elif not _SEGMENT.fullmatch(marker):  # fill bytes, too: they shift what follows
             return False
         at += 2 + length
     return False
