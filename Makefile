@@ -8,6 +8,7 @@ EXPORT := .venv/export/bin
 RUNTIME := .venv/runtime/bin
 STANDIN := build/standin
 SECONDS := 60
+SEED := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz lint fixtures format clean environments
@@ -28,9 +29,9 @@ test: lint ## Runs everything: linters, types, all tests, the README.
 	$(RUNTIME)/pytest tests/whole
 	$(MAKE) fuzz
 
-fuzz: .venv/runtime/.ready ## Throws broken pictures at the decoders for SECONDS (60).
+fuzz: .venv/runtime/.ready ## Throws broken pictures at the decoders for SECONDS (60); SEED=0 for new ones.
 	@if $(RUNTIME)/python -c 'import atheris' 2>/dev/null; \
-	then $(RUNTIME)/python tests/fuzz/fuzz_pictures.py --seconds $(SECONDS); \
+	then $(RUNTIME)/python tests/fuzz/fuzz_pictures.py --seconds $(SECONDS) -seed=$(SEED); \
 	else echo "== No fuzzing: there is no atheris for this kind of machine"; fi
 
 lint: environments

@@ -95,7 +95,7 @@ def main() -> int:
         atheris.Fuzz()
     options = [
         f"-max_total_time={known.seconds}",
-        "-timeout=2",
+        "-timeout=5",
         f"-rss_limit_mb={MOST_MB}",
         f"-max_len={LONGEST}",
         f"-artifact_prefix={OUT}/",
