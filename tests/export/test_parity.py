@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 
@@ -134,4 +133,3 @@ def test_a_folder_without_pictures_or_with_a_broken_one(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"broken")
     with pytest.raises(ImageDecodeError, match="a.png: is not a picture in a known format"):
         list(parity.from_folder(tmp_path, 8, 8).chunks())
-    assert cv2.__version__
