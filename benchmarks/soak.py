@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "runtime"))
 import awkward
 
 from fungi_onnx import ImageError
-from fungi_onnx.image import CROPS, VIEWS, to_tensor
+from fungi_onnx.image import to_tensor
 from fungi_onnx.quiet import decoders_silenced
+from fungi_onnx.views import CROPS, VIEWS
 
 
 def peak() -> float:

@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from fungi_onnx.image import CROPS, to_tensor
+from fungi_onnx.image import to_tensor
+from fungi_onnx.views import CROPS
 from fungi_onnx_export import pictures
 
 HERE = Path(__file__).parent

@@ -4,7 +4,28 @@
 >>> print(FungiClassifier("fungi.onnx").classify("photo.jpg"))
 """
 
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fungi_onnx.classifier import FungiClassifier
+    from fungi_onnx.errors import (
+        DeviceUnavailableError,
+        FungiOnnxError,
+        ImageDecodeError,
+        ImageError,
+        ImageFileError,
+        ImageTooLargeError,
+        ModelFormatError,
+        ModelNotFoundError,
+        ResultsError,
+        ResultsWriteError,
+        SourceError,
+    )
+    from fungi_onnx.image import read_rgb
+    from fungi_onnx.limits import Limits
+    from fungi_onnx.prediction import Match, Prediction
 
 if find_spec("onnxruntime") is None:
     raise ModuleNotFoundError(
@@ -12,21 +33,6 @@ if find_spec("onnxruntime") is None:
         " CUDA",
         name="onnxruntime",
     )
-
-from fungi_onnx.classifier import FungiClassifier
-from fungi_onnx.errors import (
-    DeviceUnavailableError,
-    FungiOnnxError,
-    ImageDecodeError,
-    ImageError,
-    ImageFileError,
-    ImageTooLargeError,
-    ModelFormatError,
-    ModelNotFoundError,
-)
-from fungi_onnx.image import read_rgb
-from fungi_onnx.limits import Limits
-from fungi_onnx.prediction import Match, Prediction
 
 __version__ = "0.1.0"
 
@@ -43,5 +49,29 @@ __all__ = [
     "ModelFormatError",
     "ModelNotFoundError",
     "Prediction",
+    "ResultsError",
+    "ResultsWriteError",
+    "SourceError",
     "read_rgb",
 ]
+
+_ROOMS = {
+    "FungiClassifier": "classifier",
+    "Limits": "limits",
+    "Match": "prediction",
+    "Prediction": "prediction",
+    "read_rgb": "image",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Opens the room of a name when it is first asked for: the import itself costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"fungi_onnx.{_ROOMS.get(name, 'errors')}"), name)
+    globals()[name] = value  # the next time it is simply there
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from fungi_onnx import image as images_
 from fungi_onnx import model_file
 from fungi_onnx.errors import ImageError, ModelFormatError
-from fungi_onnx.image import DEFAULT_LIMITS, DEFAULT_VIEW, Crop, ImageInput, View
+from fungi_onnx.image import DEFAULT_LIMITS, ImageInput
 from fungi_onnx.limits import Limits
 from fungi_onnx.model_file import ModelFile
 from fungi_onnx.prediction import Prediction, rank
-from fungi_onnx.session import Session
+from fungi_onnx.views import DEFAULT_VIEW, Crop, View, check_options
+
+if TYPE_CHECKING:
+    from fungi_onnx.session import Session
 
 
 class FungiClassifier:
@@ -67,13 +71,17 @@ class FungiClassifier:
             DeviceUnavailableError: the device cannot run the model here.
             ValueError: ``device``, ``threads``, ``view`` or ``crop`` is not one of the above.
         """
-        images_.check_options(view, crop)
+        check_options(view, crop)
         self.view: View = view
         self.crop: Crop = crop
         self._limits = limits
         self._allow_truncated = allow_truncated
         self.path: Path = model_file.find(model)
-        self._session = Session(self.path, device, threads)
+        # onnxruntime takes 30 ms to import; a program that only reads pictures does without.
+        from fungi_onnx.session import Session
+
+        self._session = Session(self.path, device, threads, cache=True)
+        self._single: Session | None = None
         self.model: ModelFile = ModelFile.from_metadata(self._session.metadata, str(self.path))
         self._check_contract()
         self.image_size: tuple[int, int] = (self.model.height, self.model.width)
@@ -95,37 +103,70 @@ class FungiClassifier:
             TypeError, ValueError: ``image`` or ``top_k`` is none of the above.
         """
         _check_top_k(top_k)
-        height, width = self.image_size
+        return self._classify(self._session, image, top_k)
+
+    def classify_many(
+        self, images: Iterable[ImageInput], top_k: int = 5, *, workers: int | None = None
+    ) -> Iterator[Prediction]:
+        """Classifies pictures on all cores, lazily and in their order.
+
+        A picture that cannot be used does not stop the others: its prediction carries the error,
+        ``ok`` is False and ``top`` raises it. Of ``images`` a few for each worker are read ahead.
+
+        Args:
+            images: what `classify` takes, any number of them.
+            top_k: how many classes to give for each.
+            workers: threads that each decode and classify; by default as many as `threads`.
+
+        Raises:
+            TypeError, ValueError: ``top_k`` or ``workers`` is not one of the above.
+        """
+        from fungi_onnx.overlap import in_order
+
+        _check_top_k(top_k)
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        workers = workers or self.threads
+        session = self._session_for(workers)
+
+        def attempt(image: ImageInput) -> Prediction:
+            try:
+                return self._classify(session, image, top_k)
+            except ImageError as error:
+                return Prediction(images_.name_of(image), (), error)
+
+        return in_order(attempt, images, workers)
+
+    def _classify(self, session: Session, image: ImageInput, top_k: int) -> Prediction:
         tensor = images_.to_tensor(
             image,
-            height,
-            width,
+            *self.image_size,
             view=self.view,
             crop=self.crop,
             limits=self._limits,
             allow_truncated=self._allow_truncated,
         )
-        probabilities = self._session.run(tensor[np.newaxis])[0]
+        probabilities = session.run(tensor[np.newaxis])[0]
         return Prediction(images_.name_of(image), rank(probabilities, self.labels, top_k))
 
-    def classify_many(self, images: Iterable[ImageInput], top_k: int = 5) -> Iterator[Prediction]:
-        """Classifies pictures one after the other, lazily and in their order.
+    def _session_for(self, workers: int) -> Session:
+        """What several threads run at once: one session, with a single thread for each run.
 
-        A picture that cannot be used does not stop the others: its prediction carries the error,
-        ``ok`` is False and ``top`` raises it.
-
-        Args:
-            images: what `classify` takes, any number of them.
-            top_k: how many classes to give for each.
+        Measured on 12-megapixel photos and two cores: 35 a second, with a session of its own for
+        each worker 36; with one session of two threads, which the workers fight for, 25.
         """
-        _check_top_k(top_k)
-        return (self._attempt(image, top_k) for image in images)
+        if workers == 1 or self.threads == 1 or self.device != "cpu":
+            return self._session
+        if self._single is None:
+            from fungi_onnx.session import Session
 
-    def _attempt(self, image: ImageInput, top_k: int) -> Prediction:
-        try:
-            return self.classify(image, top_k)
-        except ImageError as error:
-            return Prediction(images_.name_of(image), (), error)
+            single = Session(self.path, "cpu", 1, cache=True)
+            if single.metadata != self._session.metadata:
+                raise ModelFormatError(
+                    f"{self.path} is no longer the file that was loaded; load it again"
+                )
+            self._single = single
+        return self._single
 
     def __call__(self, images: NDArray[np.floating]) -> NDArray[np.float32]:
         """The hub module's own call.

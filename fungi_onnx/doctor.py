@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from fungi_onnx import __version__, model_file
+from fungi_onnx import __version__, cpus, graph_cache, model_file
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.errors import DeviceUnavailableError, FungiOnnxError
-from fungi_onnx.session import CUDA, available_cpus
+from fungi_onnx.session import CUDA
 
 
 def examine(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def examine(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
 
     Nothing is raised for a missing or broken model: the finding is then in ``["model"]["error"]``.
     """
+    cache, reason = graph_cache.locate()
     facts: dict[str, Any] = {
         "versions": {
             "fungi-onnx": __version__,
@@ -32,7 +33,8 @@ def examine(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
             "numpy": np.__version__,
         },
         "machine": f"{platform.system()} {platform.machine()}",
-        "threads": available_cpus(),
+        "threads": cpus.available(),
+        "cache": str(cache) if cache else f"none: {reason}",
     }
     try:
         path = model_file.find(model)

@@ -46,3 +46,15 @@ class ImageTooLargeError(ImageError):
 
 class ImageDecodeError(ImageError):
     """The bytes were read but are not a complete picture in a known format."""
+
+
+class SourceError(FungiOnnxError):
+    """The folder or the list that names the pictures cannot be used."""
+
+
+class ResultsError(FungiOnnxError):
+    """Results cannot go into this file, or those in it cannot be gone on with."""
+
+
+class ResultsWriteError(ResultsError):
+    """A row could not be written (the disk is full, say); those before it are kept."""

@@ -15,14 +15,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fungi_onnx.errors import ModelFormatError, ModelNotFoundError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 SCHEMA = "1"
 PREFIX = "fungi_onnx."
@@ -215,7 +217,9 @@ def find(model: str | os.PathLike[str] | None = None) -> Path:
         model, origin = variable, " (from the environment variable FUNGI_ONNX_MODEL)"
     if model is not None and (path := Path(model)).is_file():
         return path
-    installed = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    from importlib.metadata import entry_points  # 20 ms, which one who names a file can save
+
+    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if model is not None:
         if str(model) in installed:
             return _installed_file(installed[str(model)])
@@ -233,7 +237,9 @@ def find(model: str | os.PathLike[str] | None = None) -> Path:
     )
 
 
-def _installed_file(point: metadata.EntryPoint) -> Path:
+def _installed_file(point: EntryPoint) -> Path:
+    from importlib import resources
+
     path = Path(str(resources.files(point.value).joinpath("model.onnx")))
     if not path.is_file():
         raise ModelNotFoundError(

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from fungi_onnx.errors import ImageDecodeError
 from fungi_onnx.formats import incomplete
 from fungi_onnx.limits import Limits
-from fungi_onnx.pixels import RGB, on_white, orientation_of, to_8_bits, to_rgb
+from fungi_onnx.orientation import orientation_of
+from fungi_onnx.pixels import RGB, on_white, to_8_bits, to_rgb
 
 _CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 _MOST_CHUNKS = 100_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -75,6 +74,8 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """A small table with bars, for notebooks."""
+        from html import escape
+
         caption = f"<caption style='text-align:left'>{escape(self.image or 'picture')}</caption>"
         if self.error is not None:
             return f"<table>{caption}<tr><td>{escape(str(self.error))}</td></tr></table>"

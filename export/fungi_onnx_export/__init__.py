@@ -4,4 +4,9 @@ Turns a TensorFlow Hub image classifier once into a self-describing ONNX file, a
 file gives the module's own numbers.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# A draft is loaded once and thrown away: its optimised graph is not worth the user's disk.
+os.environ.setdefault("FUNGI_ONNX_CACHE", "off")

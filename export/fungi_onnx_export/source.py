@@ -121,7 +121,7 @@ def _resolve(handle: str) -> Path:
     if model := known.by_handle(handle):
         raise SourceError(f"{handle} is not in the cache {cache}, and {model.gone}")
 
-    import tensorflow_hub  # noqa: PLC0415 - takes seconds, and only this road needs it
+    import tensorflow_hub
 
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # tensorflow_hub sets none, and would wait for ever

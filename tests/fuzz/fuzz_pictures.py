@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "runtime")]
 with atheris.instrument_imports(include=["fungi_onnx", "imagesize"]):
     from fungi_onnx import ImageError, ImageTooLargeError, Limits, read_rgb
-    from fungi_onnx.image import CROPS, VIEWS, to_tensor
+    from fungi_onnx.image import to_tensor
+    from fungi_onnx.views import CROPS, VIEWS
 
 OUT = ROOT / "build" / "fuzz"
 LIMITS = Limits(max_pixels=4_000_000, max_bytes=1_000_000)
@@ -75,7 +76,7 @@ def mutate(data: bytes, max_size: int, _seed: int) -> bytes:
 
 def write_seeds(folder: Path) -> None:
     """Every small file that the tests know, for both views."""
-    from awkward import files  # noqa: PLC0415 of tests/runtime, once
+    from awkward import files
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(files()):

@@ -27,7 +27,8 @@ from dataclasses import replace
 from pathlib import Path
 import cv2, PIL.Image
 import fungi_onnx
-from fungi_onnx.image import VIEWS, to_tensor
+from fungi_onnx.image import to_tensor
+from fungi_onnx.views import VIEWS
 
 LIMITS = fungi_onnx.Limits(max_pixels=4_000_000, max_bytes=2_000_000)
 SECONDS, MOST_MB, MEMORY = 10, 500, 6_000_000_000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,13 @@ import numpy as np
 import pytest
 
 import fungi_onnx
-from fungi_onnx import FungiClassifier, ImageDecodeError, ImageFileError, Match
+from fungi_onnx import (
+    FungiClassifier,
+    ImageDecodeError,
+    ImageFileError,
+    Match,
+    ModelFormatError,
+)
 
 
 def test_the_sample_is_recognised(classifier: FungiClassifier, sample: Path) -> None:
@@ -85,7 +93,7 @@ def test_many_are_lazy_and_ordered_and_go_on_after_a_bad_one(
     predictions = classifier.classify_many(inputs(), top_k=2)
     assert taken == []
     first = next(predictions)
-    assert taken == [sample]
+    assert taken[0] == sample
     assert first == classifier.classify(sample, top_k=2)
     second, third, fourth, fifth = predictions
     assert (second.ok, third.ok, fourth.ok) == (False, False, True)
@@ -98,6 +106,46 @@ def test_many_are_lazy_and_ordered_and_go_on_after_a_bad_one(
         "image": str(broken),
         "error": {"type": "ImageDecodeError", "message": str(second.error)},
     }
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_any_number_of_workers_gives_the_serial_answers(
+    classifier: FungiClassifier, sample: Path, workers: int
+) -> None:
+    pictures = [sample, sample.read_bytes(), np.zeros((9, 9, 3), np.uint8), "missing.jpg"] * 6
+    together = list(classifier.classify_many(pictures, workers=workers))
+    assert [one.ok for one in together] == [True, True, True, False] * 6
+    for picture, one in zip(pictures, together, strict=True):
+        if one.ok:
+            assert one == classifier.classify(picture)
+
+
+def test_endless_pictures_are_read_a_few_ahead(classifier: FungiClassifier, sample: Path) -> None:
+    given = itertools.count()
+    endless = (sample for _ in given)
+    predictions = classifier.classify_many(endless, workers=2)
+    for _ in range(20):
+        assert next(predictions).ok
+    assert next(given) <= 20 + 2 * 4 + 1
+    predictions.close()
+
+
+def test_workers_must_be_some(classifier: FungiClassifier, sample: Path) -> None:
+    with pytest.raises(ValueError, match="workers must be at least 1, not 0"):
+        classifier.classify_many([sample], workers=0)
+
+
+def test_a_model_that_is_replaced_meanwhile_is_not_mixed_in(
+    altered: Callable[[bytes, bytes], Path], tiny: Path, sample: Path
+) -> None:
+    """The session for several workers is made when it is first needed."""
+    name = FungiClassifier(tiny).model.name.encode()
+    path = altered(name, name.upper())
+    classifier = FungiClassifier(path, device="cpu", threads=2)
+    path.write_bytes(tiny.read_bytes())
+    with pytest.raises(ModelFormatError, match="is no longer the file that was loaded"):
+        classifier.classify_many([sample])
+    assert classifier.classify(sample).ok
 
 
 def test_top_k(classifier: FungiClassifier, sample: Path) -> None:

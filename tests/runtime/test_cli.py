@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fungi_onnx
-from fungi_onnx.image import CROPS, VIEWS
+from fungi_onnx.views import CROPS, VIEWS
 
 COMMAND = str(Path(sys.executable).with_name("fungi-onnx"))
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from fungi_onnx import ImageDecodeError, ImageError, ImageFileError
-from fungi_onnx.image import CROPS, Crop, name_of, read_rgb, to_tensor
+from fungi_onnx.image import name_of, read_rgb, to_tensor
+from fungi_onnx.views import CROPS, Crop
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 

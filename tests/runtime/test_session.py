@@ -8,8 +8,8 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from fungi_onnx import DeviceUnavailableError, FungiClassifier
-from fungi_onnx.session import CPU, CUDA, available_cpus, plan_providers
+from fungi_onnx import DeviceUnavailableError, FungiClassifier, cpus, session
+from fungi_onnx.session import CPU, CUDA, plan_providers
 
 BOTH = [CUDA, CPU]
 
@@ -49,11 +49,29 @@ def test_explicit_cuda_never_falls_back(tiny: Path) -> None:
     assert FungiClassifier(tiny, device="auto").device == "cpu"
 
 
-def test_threads_follow_the_affinity_and_not_the_host() -> None:
-    assert available_cpus() == len(os.sched_getaffinity(0))
+def test_waiting_threads_spin_only_where_the_cpus_are_their_own(tiny: Path) -> None:
+    def spinning() -> bool:
+        options = session._options(tiny, 2)
+        try:
+            entry = options.get_session_config_entry("session.intra_op.allow_spinning")
+        except RuntimeError:  # not set: onnxruntime's default is to spin
+            return True
+        return bool(entry != "0")
+
     before = os.sched_getaffinity(0)
+    assert spinning() == (cpus.available() == os.cpu_count())
+    if len(before) == 1:
+        return
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert available_cpus() == 1
+        assert not spinning()
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_threads_may_be_named(tiny: Path) -> None:
+    assert FungiClassifier(tiny).threads == cpus.available()
+    assert FungiClassifier(tiny, threads=3).threads == 3
+    for threads in (0, -1):
+        with pytest.raises(ValueError, match=f"threads must be at least 1, not {threads}"):
+            FungiClassifier(tiny, threads=threads)

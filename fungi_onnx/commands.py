@@ -1,0 +1,247 @@
+"""The bodies of the `fungi-onnx` command: each calls the library, prints, and gives a code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from fungi_onnx import doctor as machine
+from fungi_onnx import selftest as probes
+from fungi_onnx.classifier import FungiClassifier
+from fungi_onnx.limits import Limits
+from fungi_onnx.model_file import SCHEMA, ModelFile
+from fungi_onnx.quiet import decoders_silenced
+
+
+def classify(options: argparse.Namespace) -> int:
+    """Names what is on photos."""
+    classifier = _classifier(options, **_looks(options))
+    failures = 0
+    workers = min(len(options.image), classifier.threads)
+    predictions = classifier.classify_many(options.image, options.top_k, workers=workers)
+    with decoders_silenced():
+        for number, prediction in enumerate(predictions):
+            failures += not prediction.ok
+            if options.json:
+                _print_json(prediction.to_dict())
+            elif prediction.ok:
+                print(f"{'' if number == 0 else chr(10)}{prediction}", flush=True)
+            else:
+                print(f"fungi-onnx: {prediction.error}", file=sys.stderr)
+    print(f"\n{_notice(classifier.model)}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def batch(options: argparse.Namespace) -> int:
+    """Names what is on the photos of a folder or a list, into a file."""
+    import hashlib
+
+    from fungi_onnx import bulk, listing, results
+    from fungi_onnx.progress import Progress
+
+    files = results.files(options.output)  # wrong usage is told before any work
+    bursts = listing.bursts(options.source, files)
+    looks = _looks(options)
+    classifier = _classifier(options, **looks)
+    with classifier.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    run = bulk.description(
+        classifier,
+        digest,
+        options.source,
+        options.top_k,
+        looks["limits"],
+        looks["allow_truncated"],
+    )
+    best = min(options.top_k, len(classifier.labels))
+    with (
+        results.Results(options.output, run, best, resume=options.resume) as out,
+        decoders_silenced(),
+        bulk.stopped_by_sigterm(),
+    ):
+        progress = Progress(
+            out.done.rows,
+            out.failed.total(),
+            lambda: listing.count(options.source, files),
+        )
+        summary = bulk.run(
+            classifier, bursts, out, progress, top_k=options.top_k, workers=options.workers
+        )
+    if options.json:
+        _print_json(summary.to_dict())
+    else:
+        print(f"fungi-onnx: {summary}", file=sys.stderr)
+    if summary.stopped_by is not None:
+        return 128 + summary.stopped_by
+    print(f"\n{_notice(classifier.model)}", file=sys.stderr)
+    return 1 if summary.failed else 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Shows what the model file says about itself."""
+    classifier = FungiClassifier(options.model, device="cpu")
+    model, parity, source = classifier.model, classifier.model.parity, classifier.model.source
+    facts: dict[str, Any] = {
+        "path": str(classifier.path),
+        "schema": SCHEMA,
+        "name": model.name,
+        "source": model.source,
+        "input": f"images float32 [N, {model.height}, {model.width}, 3], RGB in [0, 1]",
+        "output": f"probabilities float32 [N, {len(model.labels)}]",
+        "precision": model.precision,
+        "labels": {"count": len(model.labels), "given": model.labels_given},
+        "terms": vars(model.terms),
+        "parity": vars(parity),
+        "probes": len(model.probes.pictures),
+        "tools": model.tools,
+        "created": model.created,
+    }
+    if options.json:
+        _print_json(facts)
+        return 0
+    labels = f"{len(model.labels)}, for example {model.labels[0]}"
+    numbered = "none were given: the classes are numbered"
+    noise = ""
+    if parity.noise_floor is not None:
+        noise = (
+            f"; mean largest |Δp| {parity.mean_max_difference:.2g},"
+            f" the reference against itself {parity.noise_floor:.2g}"
+        )
+    _print_table(
+        {
+            "model": model.name,
+            "file": f"{classifier.path} (schema {SCHEMA})",
+            "source": f"{source['location']} ({source['format']}),"
+            f" {source['signature']} / {source['output_key']}"
+            + (", softmax added" if source["softmax_added"] else ""),
+            "input": facts["input"],
+            "output": facts["output"],
+            "precision": model.precision,
+            "labels": labels if model.labels_given else numbered,
+            "parity": f"with {parity.reference} on {parity.pictures} pictures"
+            f" ({parity.picture_set}): max |Δp| {parity.max_difference:.2g},"
+            f" mean |Δp| {parity.mean_difference:.2g},"
+            f" top-1 {parity.top1_agreement:.1%}, top-5 {parity.top5_agreement:.1%}" + noise,
+            "gate": parity.gate,
+            "probes": f"{len(model.probes.pictures)}, run them with: fungi-onnx selftest",
+            "licence": model.terms.licence,
+            "suitable": "; ".join(model.terms.suitable) or "not stated",
+            "unsuitable": "; ".join(model.terms.unsuitable),
+            "limits": "; ".join(model.terms.limits) or "not stated",
+            "made": f"{model.created} with "
+            + ", ".join(f"{tool} {version}" for tool, version in model.tools.items()),
+        }
+    )
+    return 0
+
+
+def selftest(options: argparse.Namespace) -> int:
+    """Runs the golden probes."""
+    classifier = _classifier(options)
+    report = probes.run(classifier)
+    if options.json:
+        _print_json(report.to_dict())
+    else:
+        for result in report.results:
+            verdict = "ok    " if result.problem is None else "FAILED"
+            print(f"{verdict}  {result.name:<24} {result.problem or ''}".rstrip())
+        worst = max((result.difference for result in report.results), default=float("nan"))
+        passed = sum(result.problem is None for result in report.results)
+        print(
+            f"{passed} of {len(report.results)} golden probes passed on {report.device}:"
+            f" max |Δp| {worst:.2g}, allowed {report.tolerance:.2g}"
+        )
+    return 0 if report.ok else 1
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Shows versions, usable devices and a timed prediction."""
+    facts = machine.examine(options.model)
+    if options.json:
+        _print_json(facts)
+    else:
+        rows = {**facts["versions"], **{key: facts[key] for key in ("machine", "threads", "cache")}}
+        rows["model"] = facts["model"].get("path", "none")
+        rows.update({f"device {name}": state for name, state in facts["devices"].items()})
+        _print_table(rows)
+    if problem := facts["model"].get("error"):
+        print(f"fungi-onnx: {problem}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _classifier(options: argparse.Namespace, **looks: Any) -> FungiClassifier:
+    try:
+        return FungiClassifier(
+            options.model, device=options.device, threads=options.threads, **looks
+        )
+    except ValueError as error:  # a device or a number of threads that there cannot be
+        print(f"fungi-onnx: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _looks(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of how pictures are looked at, as the classifier takes them."""
+    return {
+        "view": options.view,
+        "crop": options.crop,
+        "limits": Limits(
+            max_pixels=round(options.max_megapixels * 1e6),
+            max_bytes=round(options.max_megabytes * 1e6),
+        ),
+        "allow_truncated": options.allow_truncated,
+    }
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measures what this machine does with this model."""
+    from fungi_onnx import bench as measurements
+
+    classifier = _classifier(options)
+    if sys.stderr.isatty():
+        print("fungi-onnx: measuring for half a minute ...", file=sys.stderr)
+    facts = measurements.run(classifier)
+    if options.json:
+        _print_json(facts)
+        return 0
+    _print_table(
+        {
+            "model": f"{facts['model']} ({facts['precision']})",
+            "device": f"{facts['device']}, {facts['threads']} threads; {facts['machine']}",
+            "versions": ", ".join(f"{name} {found}" for name, found in facts["versions"].items()),
+            "photo": facts["photo"],
+        }
+    )
+    percentiles = measurements.PERCENTILES
+    print(f"\n{'latency of one, ms':<22}" + "".join(f"{name:>9}" for name in percentiles))
+    for what, found in facts["latency_ms"].items():
+        print(f"  {what:<20}" + "".join(f"{found[name]:9.1f}" for name in percentiles))
+    print(f"\n{'throughput, a second':<22}{'all CPUs':>9}")
+    for what, rate in facts["throughput"].items():
+        print(f"  {what:<20}{rate:9.1f}")
+    start, memory = facts["cold_start_ms"], facts["peak_memory_mb"]
+    print(f"\n{'a process':<22}")
+    print(
+        f"  {'start to answer, ms':<20}{start['median']:9.1f}"
+        f"  (of {start['runs']}: {start['min']:.1f} to {start['max']:.1f})"
+    )
+    print(f"  {'peak memory, MB':<20}" + (f"{memory:9.1f}" if memory else f"{'unknown':>9}"))
+    return 0
+
+
+def _notice(model: ModelFile) -> str:
+    """The card's licence and warnings, under every result."""
+    warnings = ", ".join(f"not for {use}" for use in model.terms.unsuitable)
+    return f"{model.name}. Licence: {model.terms.licence}. {warnings[:1].upper()}{warnings[1:]}."
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def _print_table(rows: dict[str, Any]) -> None:
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        print(f"{key:<{width}}  {value}")

@@ -1,0 +1,130 @@
+"""Results as a Parquet table: made of a journal in one step, because a part of one is unreadable.
+
+The columns are ``image`` (string), ``top`` (list of {id: int32, name: string, probability:
+double}), ``error_type`` and ``error_message`` (string); of the last three a row has either ``top``
+or the errors. The key ``fungi_onnx.run`` of the file's metadata holds what made the results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fungi_onnx.errors import ResultsError, ResultsWriteError
+from fungi_onnx.log import sync_folder
+from fungi_onnx.rows import Row, encoded
+
+try:
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+except ModuleNotFoundError as missing:
+    raise ResultsError(
+        f"Parquet files need {missing.name}: pip install 'fungi-onnx[parquet]', or write .jsonl or"
+        " .csv"
+    ) from None
+
+_ROWS = 10_000  # in a row group: some megabytes
+_MATCH = pa.struct([("id", pa.int32()), ("name", pa.string()), ("probability", pa.float64())])
+_SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),
+        ("top", pa.list_(_MATCH)),
+        ("error_type", pa.string()),
+        ("error_message", pa.string()),
+    ]
+)
+
+
+def count(path: str) -> int:
+    """How many rows a table has; none if it is not there.
+
+    Raises:
+        ResultsError: it is no table of results.
+    """
+    if not os.path.exists(path):
+        return 0
+    with _opened(path) as table:
+        return int(table.metadata.num_rows)
+
+
+def rows(path: str) -> Iterator[Row]:
+    """What resuming has to know of a table's rows.
+
+    Raises:
+        ResultsError: it is no table of results.
+    """
+    if not os.path.exists(path):
+        return
+    with _opened(path) as table:
+        for batch in table.iter_batches(_ROWS, columns=["image", "error_type"]):
+            yield from map(Row, *(column.to_pylist() for column in batch.columns))
+
+
+def write(path: str, draft: str, journal: Iterable[bytes], run: dict[str, Any]) -> None:
+    """Puts a table in place that holds the rows of the one before, if any, and of a journal.
+
+    Args:
+        path: the table; until the new one is whole the old one stays.
+        draft: the file to write on the way.
+        journal: the lines of the new rows, as `fungi_onnx.rows.JsonLines` writes them.
+        run: what made the results.
+
+    Raises:
+        ResultsError: the table before is no table of results.
+        ResultsWriteError: the disk is full, for example; the draft is gone.
+    """
+    schema = _SCHEMA.with_metadata({"fungi_onnx.run": json.dumps(run)})
+    try:
+        with open(draft, "wb") as file:
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                if os.path.exists(path):
+                    with _opened(path) as table:
+                        for batch in table.iter_batches(_ROWS):
+                            writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+                lines = iter(journal)
+                while part := list(itertools.islice(lines, _ROWS)):
+                    writer.write_batch(_batch(part, schema))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(draft)
+        if not isinstance(error, OSError):
+            raise
+        raise ResultsWriteError(
+            f"{path}: cannot be written: {error.strerror or error}; the results are kept beside it:"
+            " mend that and go on with --resume"
+        ) from None
+    sync_folder(path)
+
+
+def _batch(lines: list[bytes], schema: Any) -> Any:
+    objects = [json.loads(line) for line in lines]
+    errors = [row.get("error", {}) for row in objects]
+    columns = [
+        [encoded(row["image"]).decode() for row in objects],
+        [row.get("top") for row in objects],
+        [error.get("type") for error in errors],
+        [
+            None if (text := error.get("message")) is None else encoded(text).decode()
+            for error in errors
+        ],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.record_batch(arrays, schema=schema)
+
+
+def _opened(path: str) -> Any:
+    try:
+        table = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ResultsError(f"{path}: is not a Parquet file that can be read: {error}") from None
+    if not table.schema_arrow.equals(_SCHEMA):
+        table.close()
+        raise ResultsError(f"{path}: is a Parquet file, but not one of results")
+    return table
