@@ -1,4 +1,4 @@
-# make demo | test | fuzz | fixtures | format | clean; `make` alone lists them.
+# make demo | test | fuzz | bench | fixtures | format | clean; `make` alone lists them.
 #
 # Two environments, so that the absence of TensorFlow where pictures are classified is a fact:
 # .venv/export holds TensorFlow and the exporter, .venv/runtime holds neither.
@@ -9,9 +9,14 @@ RUNTIME := .venv/runtime/bin
 STANDIN := build/standin
 SECONDS := 60
 SEED := 1
+MODULE := $(STANDIN)
+ONNX := build/standin.onnx
+INT8 = build/$(notdir $(ONNX:.onnx=.int8.onnx))
+ROUNDS := 9
+PHOTOS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint fixtures format clean environments
+.PHONY: help demo test fuzz bench lint fixtures format clean environments
 
 help: ## Lists these commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +38,10 @@ fuzz: .venv/runtime/.ready ## Throws broken pictures at the decoders for SECONDS
 	@if $(RUNTIME)/python -c 'import atheris' 2>/dev/null; \
 	then $(RUNTIME)/python tests/fuzz/fuzz_pictures.py --seconds $(SECONDS) -seed=$(SEED); \
 	else echo "== No fuzzing: there is no atheris for this kind of machine"; fi
+
+bench: $(ONNX) $(INT8) .venv/runtime/.ready .venv/export/.benchmarks ## Measures all peers in ROUNDS (9); another model: MODULE=folder ONNX=its.onnx PHOTOS=folder
+	$(EXPORT)/python benchmarks/bench.py --module $(MODULE) --onnx $(ONNX) --int8 $(INT8) --rounds $(ROUNDS) \
+		$(if $(PHOTOS),--photos $(PHOTOS))
 
 lint: environments
 	$(EXPORT)/ruff check . && $(EXPORT)/ruff format --check .
@@ -62,6 +71,11 @@ environments: .venv/runtime/.ready .venv/export/.ready
 	$(EXPORT)/pip install --quiet --disable-pip-version-check --editable '.[cpu]' --editable './export[dev]'
 	@touch $@
 
+.venv/export/.benchmarks: .venv/export/.ready
+	@echo "== Adding OpenVINO and matplotlib to $(@D)"
+	$(EXPORT)/pip install --quiet --disable-pip-version-check --editable '.[cpu]' --editable './export[benchmarks]'
+	@touch $@
+
 $(STANDIN)/saved_model.pb: | .venv/export/.ready
 	@echo "== A stand-in: the fungi module's form and size, with untrained weights"
 	@mkdir -p build && rm -rf $(STANDIN)
@@ -70,3 +84,7 @@ $(STANDIN)/saved_model.pb: | .venv/export/.ready
 build/standin.onnx: $(STANDIN)/saved_model.pb | .venv/export/.ready
 	@echo; echo "== From the module to one self-describing ONNX file, with proof"
 	$(EXPORT)/fungi-onnx-export export $(STANDIN) --labels $(STANDIN)/labels.csv -o $@
+
+$(INT8): $(ONNX) | .venv/export/.ready
+	@echo; echo "== The int8 variant"
+	$(EXPORT)/fungi-onnx-export quantize $< -o $@

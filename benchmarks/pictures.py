@@ -29,24 +29,14 @@ import numpy as np
 import PIL
 import simplejpeg
 import tensorflow as tf
+from photos import photo
 from PIL import Image
 
-from fungi_onnx import read_rgb
 from fungi_onnx.image import to_tensor
-from fungi_onnx_export import pictures
 
 SIZE = 299
 SIZES = {"0.5 MP": (816, 612), "3 MP": (2048, 1536), "12 MP": (4000, 3000), "48 MP": (8000, 6000)}
 Way = Callable[[bytes], Any]
-
-
-def photo(path: Path | None, width: int, height: int) -> bytes:
-    """A JPEG of quality 90, 4:2:0; with the grain of a sensor, or it would be too easy."""
-    rgb = read_rgb(path) if path else pictures.render(3, 1024)
-    scaled = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    scaled += np.random.default_rng(0).normal(0, 4, scaled.shape).astype(np.float32)
-    levels = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return pictures.to_jpeg(levels, 90)
 
 
 def ways(short_side: int) -> dict[str, Way]:
@@ -110,7 +100,7 @@ def measure(data: bytes, candidates: dict[str, Way], rounds: int) -> dict[str, l
 
 def chart(results: dict[str, dict[str, list[float]]], path: Path) -> None:
     """Bars of the medians, one panel a size."""
-    import matplotlib.pyplot as plt  # noqa: PLC0415 only for the chart
+    import matplotlib.pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "fungi-onnx"
     figure, axes = plt.subplots(1, len(results), figsize=(12, 3.2), layout="constrained")
