@@ -79,6 +79,12 @@ def decode(
     Raises:
         ImageDecodeError: the file is damaged or cut short.
     """
+    size = header.width * header.height * (4 if header.cmyk else 3)
+    buffer = None
+    if allow_truncated:  # of a progressive file libjpeg may leave parts as they were in memory
+        buffer = np.full(size, 128, np.uint8)
+    elif passing and size <= _MOST_KEPT:
+        buffer = _kept_memory(size)
     try:
         pixels = simplejpeg.decode_jpeg(
             data,
@@ -87,8 +93,7 @@ def decode(
             min_height=-(-header.height // reduction),
             min_width=-(-header.width // reduction),
             strict=not allow_truncated,
-            # What is missing of a truncated file must not be another picture's pixels.
-            buffer=_room_for(header) if passing and not allow_truncated else None,
+            buffer=buffer,
         )
     except (KeyError, ValueError) as error:
         if _HARMLESS.search(str(error)):
@@ -103,16 +108,13 @@ def decode(
     return np.asarray(pixels, np.uint8)
 
 
-def _room_for(header: JPEGHeader) -> NDArray[np.uint8] | None:
-    """The thread's own memory, kept from picture to picture.
+def _kept_memory(size: int) -> NDArray[np.uint8]:
+    """The thread's own memory of at least ``size`` bytes, kept from picture to picture.
 
     Fresh memory has to be cleared and mapped by the system: that takes a sixth of the time of a
     12-megapixel decode, and two threads get in each other's way (42 decodes a second, not 53).
     """
-    size = header.width * header.height * (4 if header.cmyk else 3)
-    if size > _MOST_KEPT:
-        return None
-    kept = getattr(_thread, "memory", None)
+    kept: NDArray[np.uint8] | None = getattr(_thread, "memory", None)
     if kept is None or len(kept) < size:
         _thread.memory = None  # the smaller one goes first
         _thread.memory = kept = np.empty(size, np.uint8)

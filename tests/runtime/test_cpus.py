@@ -75,6 +75,19 @@ def test_version_1_with_the_hosts_path(tmp_path: Path) -> None:
     assert cpus.available(root) == min(2, CPUS)
 
 
+def test_version_1_below_what_is_mounted(tmp_path: Path) -> None:
+    root = machine(
+        tmp_path,
+        "3:cpu:/docker/abc/inner\n",
+        V1_MOUNT.format(root="/docker/abc", at="/sys/fs/cgroup/cpu"),
+        {
+            "sys/fs/cgroup/cpu/inner/cpu.cfs_quota_us": "300000\n",
+            "sys/fs/cgroup/cpu/inner/cpu.cfs_period_us": "100000\n",
+        },
+    )
+    assert quota_of(root) == [3.0]
+
+
 @pytest.mark.parametrize(
     ("groups", "files"),
     [

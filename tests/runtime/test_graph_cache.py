@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from fungi_onnx import FungiClassifier, doctor, graph_cache
+from fungi_onnx import FungiClassifier, doctor, graph_cache, session
 
 ANSWER = (
     "import sys; from fungi_onnx import FungiClassifier;"
@@ -161,6 +162,7 @@ def test_a_model_that_was_overwritten(
     shutil.copy(tiny, model)
     long_ago = time.time() - 1000
     os.utime(model, (long_ago, long_ago))
+    time.sleep(2.1)  # now its digest is noted
     assert "untrained" in FungiClassifier(model).model.name
     name = FungiClassifier(model).model.name
     other = altered(name.encode(), name.upper().encode()).read_bytes()
@@ -314,6 +316,34 @@ def test_a_small_disk_and_a_read_only_one(tiny: Path, sample: Path, cache: Path,
         check=False,
     )
     assert (done.stdout, done.stderr) == (run(tiny, sample).stdout, "")
+
+
+def test_a_graph_that_gives_another_answer_is_not_kept(
+    tiny: Path,
+    altered: Callable[[bytes, bytes], Path],
+    cache: Path,
+    right: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if onnxruntime had optimised it wrongly: what is loaded again is another model."""
+    weights = tiny.read_bytes()
+    middle = len(weights) // 3
+    other = altered(weights[middle : middle + 400], bytes(400))
+    monkeypatch.setattr(
+        session,
+        "_optimised",
+        lambda *_: onnxruntime.InferenceSession(str(other), providers=["CPUExecutionProvider"]),
+    )
+    assert np.array_equal(answer(tiny), right)
+    assert entries(cache) == []
+
+
+def test_what_is_used_stays(tiny: Path, cache: Path) -> None:
+    answer(tiny)
+    (entry,) = entries(cache)
+    os.utime(entry, (1, 1))
+    answer(tiny)
+    assert entry.stat().st_mtime > time.time() - 60
 
 
 def test_what_is_old_goes(tiny: Path, cache: Path) -> None:

@@ -207,6 +207,47 @@ def test_a_truncated_jpeg_is_taken_when_allowed(sample: Path) -> None:
         read_rgb(data[:200], allow_truncated=True)
 
 
+def test_what_is_missing_of_a_damaged_picture_is_not_another_ones() -> None:
+    """Of a damaged progressive file libjpeg leaves parts of the memory as they were."""
+    scene = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    large = np.asarray(cv2.resize(scene, (900, 600), interpolation=cv2.INTER_CUBIC), np.uint8)
+    progressive = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    whole = cv2.imencode(".jpg", large, progressive)[1].tobytes()
+    random, compared = np.random.default_rng(1), 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for at in random.integers(600, len(damaged), 30):
+            damaged[at] = random.integers(256)
+        answers = []
+        for colour in (0, 255):
+            to_tensor(jpeg(np.full((1000, 1000, 3), colour, np.uint8)), 60, 60)
+            try:
+                answers.append(to_tensor(bytes(damaged), 60, 60, allow_truncated=True))
+            except ImageDecodeError:
+                break
+        else:
+            compared += 1
+            np.testing.assert_array_equal(*answers)
+    assert compared > 20
+
+
+def test_a_picture_that_was_read_is_the_callers() -> None:
+    """`to_tensor` decodes into memory that it uses again; `read_rgb` does not."""
+    first = read_rgb(jpeg(np.full((64, 64, 3), 200, np.uint8)))
+    to_tensor(jpeg(np.zeros((64, 64, 3), np.uint8)), 8, 8)
+    read_rgb(jpeg(np.zeros((64, 64, 3), np.uint8)))
+    assert (first == 200).all()
+
+
+def test_the_orientation_may_stand_in_the_second_of_two_exif_segments() -> None:
+    upright = np.full((40, 60, 3), 90, np.uint8)
+    turned = turned_jpeg(upright, 6)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"  # a directory without entries
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif
+    assert read_rgb(turned).shape == (40, 60, 3)
+    assert read_rgb(turned[:2] + segment + turned[2:]).shape == (40, 60, 3)
+
+
 def test_names() -> None:
     assert name_of("a.jpg") == name_of(Path("a.jpg")) == "a.jpg"
     assert name_of(b"") is None

@@ -66,8 +66,10 @@ def followed(home: Path) -> dict[str, str]:
     printed = {}
     for block in blocks("sh"):
         for command in block.replace("\\\n", " ").strip().splitlines():
-            # `make test` is what runs this; here it is only planned.
-            real = {"make test": "make -n test"}.get(command, command)
+            # `make test` is what runs this, `make bench` takes ten minutes: they are planned only.
+            real = {"make test": "make -n test", "make bench": "make -n bench"}.get(
+                command, command
+            )
             result = run(real, home)
             assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
             assert "Traceback" not in result.stderr
@@ -94,6 +96,13 @@ def test_every_command_of_the_readme(followed: dict[str, str], home: Path) -> No
     assert verified.startswith("passed")
     assert (home / "fungi.parity.html").is_file()
     assert (home / "fungi.parity.json").is_file()
+    again = next(text for line, text in followed.items() if line.endswith("--resume"))
+    assert "nothing new, 1 were there already, none failed: results.jsonl" in again
+    for results in ("results.jsonl", "results.csv"):
+        assert "Stand-in species 0000" in (home / results).read_text()
+        assert (home / f"{results}.run.json").is_file()
+    measured = next(text for line, text in followed.items() if "fungi-onnx bench" in line)
+    assert re.search(r"photo, fast +\d+\.\d", measured)
 
 
 def test_the_python_of_the_readme(followed: dict[str, str], home: Path) -> None:
