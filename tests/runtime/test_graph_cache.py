@@ -169,6 +169,7 @@ def test_a_model_that_was_overwritten(
     assert len(other) == model.stat().st_size
     model.write_bytes(other)
     os.utime(model, (long_ago, long_ago))
+    time.sleep(2.1)  # and now its note would be read
     assert FungiClassifier(model).model.name == name.upper()
 
 
