@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     with source.opened(options.source) as opened:
-        from fungi_onnx_export import choice, module  # noqa: PLC0415
+        from fungi_onnx_export import choice, module
 
         original = module.open_original(opened)
         try:
@@ -118,7 +118,7 @@ def _print_inspection(facts: dict[str, Any], signatures: Sequence[Any]) -> None:
 
 def _export(options: argparse.Namespace) -> int:
     with source.opened(options.source) as opened:
-        from fungi_onnx_export import pipeline  # noqa: PLC0415
+        from fungi_onnx_export import pipeline
 
         wishes = pipeline.Wishes(
             labels=options.labels,
@@ -137,7 +137,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     with source.opened(options.source) as opened:
-        from fungi_onnx_export import pipeline, report  # noqa: PLC0415
+        from fungi_onnx_export import pipeline, report
 
         wishes = pipeline.Wishes(
             pictures=options.pictures, signature=options.signature, output_key=options.output_key
@@ -160,7 +160,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _standin(options: argparse.Namespace) -> int:
-    from fungi_onnx_export import standin  # noqa: PLC0415
+    from fungi_onnx_export import standin
 
     recall = standin.build(options.directory, say=_say)
     print(f"{options.directory}: a stand-in with Recall@1 {recall:.3f} on pictures made by code")
@@ -168,7 +168,7 @@ def _standin(options: argparse.Namespace) -> int:
 
 
 def _wheel(options: argparse.Namespace) -> int:
-    from fungi_onnx_export import packaging  # noqa: PLC0415
+    from fungi_onnx_export import packaging
 
     print(packaging.model_wheel(options.model, options.output))
     return 0

@@ -161,7 +161,8 @@ def test_the_wheel_is_small_and_clean(home: Path) -> None:
     result = run(".venv/runtime/bin/pip wheel -q --no-deps -w wheels .", home)
     assert result.returncode == 0, result.stderr
     (wheel,) = (home / "wheels").glob("fungi_onnx-*.whl")
-    assert wheel.stat().st_size <= 60_000
+    # Classifying alone took 52 KB of its first limit of 60; batch, bench and the cache are 32 more.
+    assert wheel.stat().st_size <= 100_000
     listing = run(f".venv/runtime/bin/python -m zipfile -l {wheel}", home).stdout
     names = {line.split()[0] for line in listing.splitlines()[1:]}
     assert {"fungi_onnx/py.typed", "fungi_onnx/cli.py", "_fungi_onnx_command.py"} <= names
