@@ -156,8 +156,8 @@ def _options(path: Path, threads: int) -> ort.SessionOptions:
     if cpus.shared():
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # The optimised graph has the weights as the float convolutions want them. To pack those of
-    # the last layer as well takes 20 ms and 21 MB, and no run is the quicker for it; 8-bit
-    # convolutions are, by a fifth.
+    # the last layer as well takes 20 ms and 21 MB, for 0.1 ms of 7.9 a run. Without it 8-bit
+    # convolutions would take a fifth longer.
     if not _is_quantised(path):
         options.add_session_config_entry("session.disable_prepacking", "1")
     options.log_severity_level = 4  # what goes wrong is raised, once
