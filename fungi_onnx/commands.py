@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from fungi_onnx import doctor as machine
 from fungi_onnx import selftest as probes
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.limits import Limits
-from fungi_onnx.model_file import SCHEMA, ModelFile
+from fungi_onnx.model_file import SCHEMA, ModelFile, Parity
 from fungi_onnx.quiet import decoders_silenced
 
 
@@ -93,7 +94,7 @@ def info(options: argparse.Namespace) -> int:
         "precision": model.precision,
         "labels": {"count": len(model.labels), "given": model.labels_given},
         "terms": vars(model.terms),
-        "parity": vars(parity),
+        "parity": asdict(parity),
         "probes": len(model.probes.pictures),
         "tools": model.tools,
         "created": model.created,
@@ -103,12 +104,6 @@ def info(options: argparse.Namespace) -> int:
         return 0
     labels = f"{len(model.labels)}, for example {model.labels[0]}"
     numbered = "none were given: the classes are numbered"
-    noise = ""
-    if parity.noise_floor is not None:
-        noise = (
-            f"; mean largest |Δp| {parity.mean_max_difference:.2g},"
-            f" the reference against itself {parity.noise_floor:.2g}"
-        )
     _print_table(
         {
             "model": model.name,
@@ -120,11 +115,9 @@ def info(options: argparse.Namespace) -> int:
             "output": facts["output"],
             "precision": model.precision,
             "labels": labels if model.labels_given else numbered,
-            "parity": f"with {parity.reference} on {parity.pictures} pictures"
-            f" ({parity.picture_set}): max |Δp| {parity.max_difference:.2g},"
-            f" mean |Δp| {parity.mean_difference:.2g},"
-            f" top-1 {parity.top1_agreement:.1%}, top-5 {parity.top5_agreement:.1%}" + noise,
+            "parity": _parity(parity),
             "gate": parity.gate,
+            **({"parity of that": _parity(parity.of_source)} if parity.of_source else {}),
             "probes": f"{len(model.probes.pictures)}, run them with: fungi-onnx selftest",
             "licence": model.terms.licence,
             "suitable": "; ".join(model.terms.suitable) or "not stated",
@@ -135,6 +128,21 @@ def info(options: argparse.Namespace) -> int:
         }
     )
     return 0
+
+
+def _parity(parity: Parity) -> str:
+    noise = ""
+    if parity.noise_floor is not None:
+        noise = (
+            f"; mean largest |Δp| {parity.mean_max_difference:.2g},"
+            f" the reference against itself {parity.noise_floor:.2g}"
+        )
+    return (
+        f"with {parity.reference} on {parity.pictures} pictures"
+        f" ({parity.picture_set}): max |Δp| {parity.max_difference:.2g},"
+        f" mean |Δp| {parity.mean_difference:.2g},"
+        f" top-1 {parity.top1_agreement:.1%}, top-5 {parity.top5_agreement:.1%}{noise}"
+    )
 
 
 def selftest(options: argparse.Namespace) -> int:

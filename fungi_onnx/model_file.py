@@ -53,6 +53,8 @@ class Parity:
     the largest in each. ``gate`` is the sentence the file had to satisfy to be written.
     ``noise_floor`` is the reference's own ``mean_max_difference`` when its input moves by 1e-7, and
     ``forms`` the ``mean_max_difference`` of each ONNX form tried; both only for noisy sources.
+    Of a variant (int8) the reference is the file it was made from, whose own parity with the
+    original is ``of_source``.
     """
 
     reference: str
@@ -66,6 +68,7 @@ class Parity:
     gate: str
     noise_floor: float | None = None
     forms: dict[str, float] = field(default_factory=dict)
+    of_source: Parity | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class ModelFile:
                 unsuitable=tuple(model["unsuitable"]),
                 limits=tuple(model["limits"]),
             ),
-            parity=Parity(**parity),
+            parity=_parity_from_json(parity),
             probes=Probes(
                 tuple(_probe_from_json(probe) for probe in probes["pictures"]),
                 probes["tolerance"],
@@ -246,6 +249,11 @@ def _installed_file(point: EntryPoint) -> Path:
             f"the installed model wheel '{point.name}' has lost its file {path}; install it again"
         )
     return path
+
+
+def _parity_from_json(parity: dict[str, Any]) -> Parity:
+    source = parity.pop("of_source", None)
+    return Parity(**parity, of_source=source and _parity_from_json(source))
 
 
 def _probe_to_json(probe: Probe) -> dict[str, Any]:

@@ -159,6 +159,15 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if comparison.problem is None else 1
 
 
+def _quantize(options: argparse.Namespace) -> int:
+    from fungi_onnx_export import variants
+
+    made = variants.quantize(options.model, options.output, options.pictures, say=_say)
+    size = options.output.stat().st_size / 1e6
+    print(f"{options.output}: {made.name}, {made.precision}, {size:.1f} MB")
+    return 0
+
+
 def _standin(options: argparse.Namespace) -> int:
     from fungi_onnx_export import standin
 
@@ -281,6 +290,19 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PAGE.html",
         help="where to (default: MODEL.parity.html); a .json lies beside it",
+    )
+
+    quantize = command(
+        "quantize", _quantize, "Make the int8 variant of a float model, with proof.",
+        "quantize fungi.onnx -o fungi.int8.onnx --pictures photos/",
+    )  # fmt: skip
+    quantize.add_argument("model", type=Path, metavar="MODEL.onnx")
+    quantize.add_argument("-o", "--output", type=Path, required=True, metavar="INT8.onnx")
+    quantize.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="photos like those it will see, 150 or more (default: drawings)",
     )
 
     standin = command(

@@ -81,6 +81,12 @@ def probes(original: Original, choice: Choice, session: Session) -> Probes:
     return found
 
 
+def best_five(probabilities: NDArray[np.float32]) -> tuple[tuple[int, float], ...]:
+    """(id, probability) of the most probable classes of float32 [classes], best first."""
+    top = np.argsort(-probabilities, kind="stable")[:5]
+    return tuple((int(i), float(probabilities[i])) for i in top)
+
+
 def write(model: onnx.ModelProto, description: ModelFile, path: Path) -> None:
     """Writes the file whole or not at all.
 
@@ -114,11 +120,10 @@ def _probe(
 ) -> Probe:
     ok, png = cv2.imencode(".png", cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
     assert ok
-    top = np.argsort(-expected, kind="stable")[:5]
     return Probe(
         name=f"drawing {species}",
         png=png.tobytes(),
-        top=tuple((int(i), float(expected[i])) for i in top),
+        top=best_five(expected),
         log_probabilities=log_probabilities(expected).astype(np.float16) if with_logs else None,
     )
 

@@ -191,15 +191,18 @@ def compare(
         mean_difference=float(difference.mean()),
         mean_max_difference=float(largest.mean()),
         top1_agreement=float((first == ours).mean()),
-        top5_agreement=_top5_agreement(expected, onnx),
+        top5_agreement=top5_agreement(expected, onnx),
         gate=gate,
         noise_floor=floor,
     )
     return Comparison(reference, onnx, parity, problem)
 
 
-def _top5_agreement(expected: Vectors, onnx: Vectors) -> float:
-    """The mean share of the reference's best five that are among the ONNX graph's best five."""
+def top5_agreement(expected: Vectors, onnx: Vectors) -> float:
+    """The mean share of the reference's best five that are among the ONNX graph's best five.
+
+    Both are float32 [N, classes].
+    """
     count = min(5, expected.shape[1])
     first, ours = (np.argsort(-p, axis=1, kind="stable")[:, :count] for p in (expected, onnx))
     shared: Sequence[float] = [

@@ -74,7 +74,9 @@ class TestHelp:
             assert done.stdout.endswith("\n0 []\n"), arguments
             assert done.stderr == ""
 
-    @pytest.mark.parametrize("command", ["inspect", "export", "verify", "standin", "wheel"])
+    @pytest.mark.parametrize(
+        "command", ["inspect", "export", "verify", "quantize", "standin", "wheel"]
+    )
     def test_every_command_has_an_example(
         self, command: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
