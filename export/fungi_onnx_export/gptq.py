@@ -21,8 +21,10 @@ from onnx import numpy_helper
 Moments = dict[str, NDArray[np.float64]]
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
-_ROWS = 1024  # samples of a layer's input from each chunk of pictures; 4096 are no better
-_DAMPING = 0.01  # of the mean of the diagonal, as in the paper; 0.001 is no better
+# From 1024 rows to 4096, and from a damping of 0.0003 to the paper's 0.01, the top-5 moves by half
+# a point, in no order.
+_ROWS = 4096  # samples of a layer's input from each chunk of pictures
+_DAMPING = 0.001  # of the mean of the diagonal
 _BLOCK = 64
 
 
