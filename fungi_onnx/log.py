@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 
 from fungi_onnx.errors import ResultsWriteError
-
-_SYNC_SECONDS = 5.0
 
 
 class Log:
@@ -17,8 +14,8 @@ class Log:
     Each line is given to the system in one call as soon as it is there: whatever kills the process
     afterwards, the line stays. (Linux looks for SIGKILL between two pages of a call: a line that is
     being written in that very microsecond can be cut where it crosses a page.) What the machine
-    itself loses when its power fails is at most what came in the last seconds, because a thread
-    synchronises the file with the disk every so often.
+    itself loses when its power fails is what the system had not put on the disk yet: it does so
+    after half a minute. To wait for the disk here would make a run wait, and Ctrl-C too.
     """
 
     def __init__(self, path: str, end: int | None = None) -> None:
@@ -39,13 +36,9 @@ class Log:
         try:
             if os.fstat(self._file).st_size > self._end:
                 os.ftruncate(self._file, self._end)
-            again = os.dup(self._file)
         except OSError:
             os.close(self._file)
             raise
-        self._failure: OSError | None = None
-        self._closed = threading.Event()
-        threading.Thread(target=self._keep_synced, args=[again], daemon=True).start()
 
     def append(self, line: bytes) -> None:
         """Writes a line, or nothing of it.
@@ -54,8 +47,6 @@ class Log:
             ResultsWriteError: the disk is full, for example.
         """
         left = memoryview(line)
-        if self._failure is not None:
-            raise self._failed(self._failure)
         try:
             while left:  # a disk that is nearly full takes a part of it, and then none
                 left = left[os.write(self._file, left) :]
@@ -74,24 +65,13 @@ class Log:
         try:
             os.fsync(self._file)
         except OSError as error:
-            self._failure = error
-        if self._failure is not None:
-            raise self._failed(self._failure)
+            raise self._failed(error) from None
 
     def close(self) -> None:
         """Closes the file; what was appended is the system's already."""
-        self._closed.set()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-    def _keep_synced(self, file: int) -> None:
-        while not self._closed.wait(_SYNC_SECONDS):
-            try:
-                os.fsync(file)
-            except OSError as error:  # the system tells of it once
-                self._failure = error
-        os.close(file)
 
     def _failed(self, error: OSError) -> ResultsWriteError:
         return ResultsWriteError(

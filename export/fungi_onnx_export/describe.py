@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fungi_onnx import image
+from fungi_onnx import image, selftest
+from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.model_file import ModelFile, Probe, Probes
 from fungi_onnx.selftest import log_probabilities
 from fungi_onnx.session import Session
 from fungi_onnx_export import __version__, parity, pictures
 from fungi_onnx_export.choice import Choice
-from fungi_onnx_export.errors import ExportError
+from fungi_onnx_export.errors import ExportError, ParityError
 from fungi_onnx_export.original import Original
 
 PROBES, PROBE_SIZE, PROBE_BYTES = 8, 96, 500_000
@@ -85,6 +86,22 @@ def best_five(probabilities: NDArray[np.float32]) -> tuple[tuple[int, float], ..
     """(id, probability) of the most probable classes of float32 [classes], best first."""
     top = np.argsort(-probabilities, kind="stable")[:5]
     return tuple((int(i), float(probabilities[i])) for i in top)
+
+
+def write_proven(description: ModelFile, draft: Path, target: Path) -> None:
+    """Gives a draft its description, and writes it to the target once its golden probes pass.
+
+    Raises:
+        ExportError: the folder is not there or cannot be written.
+        ParityError: a probe fails; nothing was written.
+    """
+    model = onnx.load(draft)
+    write(model, description, draft)
+    report = selftest.run(FungiClassifier(draft, device="cpu"))
+    if not report.ok:
+        problems = [result.problem for result in report.results if result.problem]
+        raise ParityError(f"the golden probes do not pass: {problems[0]}")
+    write(model, description, target)
 
 
 def write(model: onnx.ModelProto, description: ModelFile, path: Path) -> None:

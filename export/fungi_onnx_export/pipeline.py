@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from fungi_onnx import selftest
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.model_file import ModelFile, Parity, Terms
 from fungi_onnx.session import Session
@@ -74,13 +73,7 @@ def export(opened: Source, target: Path, wishes: Wishes, say: Say) -> ModelFile:
             tools=describe.tools(),
             created=describe.created(),
         )
-        model = onnx.load(draft)
-        describe.write(model, description, draft)
-        report = selftest.run(FungiClassifier(draft, device="cpu"))
-        if not report.ok:
-            problems = [result.problem for result in report.results if result.problem]
-            raise ParityError(f"the golden probes do not pass: {problems[0]}")
-        describe.write(model, description, target)
+        describe.write_proven(description, draft, target)
     return description
 
 

@@ -22,7 +22,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from fungi_onnx import image, selftest
+from fungi_onnx import image
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.cpus import has_vnni
 from fungi_onnx.errors import ModelFormatError
@@ -102,13 +102,7 @@ def quantize(path: Path, target: Path, folder: Path | None, say: Say) -> ModelFi
             tools=describe.tools(),
             created=describe.created(),
         )
-        model = onnx.load(draft)
-        describe.write(model, description, draft)
-        report = selftest.run(FungiClassifier(draft, device="cpu"))
-        if not report.ok:
-            problems = [result.problem for result in report.results if result.problem]
-            raise ParityError(f"the golden probes do not pass: {problems[0]}")
-        describe.write(model, description, target)
+        describe.write_proven(description, draft, target)
     return description
 
 
