@@ -15,7 +15,7 @@ class Log:
     afterwards, the line stays. (Linux looks for SIGKILL between two pages of a call: a line that is
     being written in that very microsecond can be cut where it crosses a page.) What the machine
     itself loses when its power fails is what the system had not put on the disk yet: it does so
-    after half a minute. To wait for the disk here would make a run wait, and Ctrl-C too.
+    after half a minute. To wait for the disk here would make a run wait.
     """
 
     def __init__(self, path: str, end: int | None = None) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from fungi_onnx.image import read_rgb, to_tensor
 from fungi_onnx.jpeg import read_header
-from fungi_onnx.pixels import turned
+from fungi_onnx.orientation import turned
 from fungi_onnx_export import pictures
 
 SIZES = [(640, 480), (300, 299), (299, 299), (298, 301), (64, 48), (1, 1), (1, 500), (777, 3)]
