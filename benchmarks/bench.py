@@ -26,6 +26,8 @@ from side_by_side.verdict import TOLERANCE
 from fungi_onnx import FungiClassifier
 
 HERE = Path(__file__).parent
+# pip does so when it installs; what is installed to be edited may never have been.
+_COMPILE = "import compileall, fungi_onnx; compileall.compile_dir(*fungi_onnx.__path__, quiet=1)"
 
 
 def main() -> None:
@@ -58,6 +60,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     model = FungiClassifier(options.onnx, device="cpu").model
     signature, output = model.source["signature"], model.source["output_key"]
 
+    subprocess.run([options.our_python, "-c", _COMPILE], check=True)
     say("Photos, the right answers, the LiteRT file")
     command = [python, HERE / "side_by_side" / "materials.py", options.module, signature, output]
     with (work / "errors.log").open("ab") as errors:
