@@ -20,7 +20,7 @@ from typing import Any
 
 from side_by_side import charts, machine, report
 from side_by_side.peers import Field, line_up
-from side_by_side.rounds import COUNTS, Materials, Race
+from side_by_side.rounds import COUNTS, MORE, Materials, Race
 from side_by_side.verdict import TOLERANCE
 
 from fungi_onnx import FungiClassifier
@@ -90,6 +90,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "photos": len(materials.photos),
             "tolerance": TOLERANCE,
             "turn": COUNTS,
+            "more": MORE["network"],
             **materials.facts,
         },
         "verdicts": race.verdicts,

@@ -43,8 +43,9 @@ def render(results: Results) -> str:
             "# The peers side by side",
             f"{settings['model']} on {machine['processor']}, {machine['cpus']} CPUs,"
             f" {machine['date']}. Made by `make bench`; every figure is the median of"
-            f" {settings['rounds']} rounds with the least and the greatest, and all are in"
-            " [results.json](results.json).",
+            f" {settings['rounds']} rounds, of the network alone of"
+            f" {settings['rounds'] * settings['more']}, with the least and the greatest, and all are"
+            " in [results.json](results.json).",
             _targets(results["series"]),
             "![One image and one photo](latency.png)\n\n![Many photos](bulk.png)\n\n"
             "![Start and memory](start.png)",
@@ -157,7 +158,7 @@ def _how(results: Results) -> str:
     )
 
 
-_FACTS = ("photos", "tolerance", "width", "height", "candidates", "least_lead")
+_FACTS = ("more", "photos", "tolerance", "width", "height", "candidates", "least_lead")
 _NO_INT8 = "\n  Its modes are absent: there was no such file, or it was not timed."
 _HOW = """## How it was measured
 
@@ -179,8 +180,8 @@ the library's defaults and all CPUs:
   and `classify_many`. *exact*, the default, decodes in full and is the module's own recipe; *fast*
   decodes large JPEGs at reduced size. *int8* is the file of `fungi-onnx-export quantize`.{int8}
 
-The peers take turns: within a round each has one, and who begins moves on from round to round.
-Ratios are taken within a round; the tables give their median. A time is the median of a turn's
+The peers take turns: within a round each has one, in an order that is drawn anew; of the network
+alone, where a turn is short, there are {more} times as many rounds as of the rest. Ratios are taken within a round; the tables give their median. A time is the median of a turn's
 {network} tensors or {photo} photos; in bulk a turn has {bulk} photos. Warm processes stay alive and
 are idle while it is not their turn. A start is timed by a small process of its own, from before the
 new process is made until its answer can be read; memory is the kernel's count for that process.

@@ -1,4 +1,4 @@
-"""The peers take turns: within a round each has one, and who begins moves on from round to round.
+"""The peers take turns: within a round each has one, in an order that is drawn anew.
 
 So whatever else the machine does in those minutes falls on all of them, and a ratio of two peers
 is taken within a round. Before the rounds each answers everything once; whoever is wrong then, or
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,9 @@ from .verdict import Verdict
 PAUSE = 0.1  # seconds between turns: thread pools spin on for a while after their work is done
 # How many pictures a turn has, and how many before them do not count.
 COUNTS = {"network": 16, "network alone": 8, "photo": 8, "decode": 8, "bulk": 64}
+# How many times the rounds of other parts: a turn of the network takes a tenth of a second, and a
+# neighbour's few busy ones would decide the whole.
+MORE = {"network": 4}
 WARM = {"network": 4, "network alone": 4, "photo": 2, "decode": 2, "bulk": 0}
 
 
@@ -97,9 +101,8 @@ class Process:
 
 
 def turns(peers: list[Peer], number: int) -> list[Peer]:
-    """All peers, beginning with another one in each round."""
-    first = number % len(peers)
-    return peers[first:] + peers[:first]
+    """All peers, in another order in each round: nobody always follows the same one."""
+    return random.Random(number).sample(peers, len(peers))
 
 
 def numbers(number: int, count: int, of: int) -> list[int]:
@@ -159,8 +162,9 @@ class Race:
         """The rounds of some parts. ``turn`` records a figure and gives a verdict."""
         playing = [(part, peer) for part in parts for peer in self._peers if part in peer.parts]
         out: set[tuple[str, str]] = set()
-        for number in range(self._rounds + 1):
-            what = f"round {number} of {self._rounds}" if number else "are the answers right?"
+        rounds = self._rounds * MORE.get(parts[0], 1)
+        for number in range(rounds + 1):
+            what = f"round {number} of {rounds}" if number else "are the answers right?"
             self._say(f"{', '.join(parts)}: {what}")
             for part in parts:
                 for peer in turns([peer for p, peer in playing if p == part], number):

@@ -60,6 +60,7 @@ def results() -> dict:
             "least_lead": 0.5,
             "mean_bytes": 1e6,
             "turn": COUNTS,
+            "more": 1,
         },
         "series": {"network": network},
         "verdicts": {"network": dict.fromkeys(network, right) | {OPENVINO: wrong}},
@@ -106,14 +107,28 @@ def test_who_gives_another_answer_is_not_timed(race, when):
     assert [number for name, number in asked if name == "one"] == list(range(when + 1))
 
 
-def test_everybody_begins_in_turn():
-    peers = [Peer(name, (), ()) for name in "abc"]
-    assert ["".join(peer.name for peer in turns(peers, n)) for n in range(4)] == [
-        "abc",
-        "bca",
-        "cab",
-        "abc",
-    ]
+def test_everybody_has_a_turn_and_nobody_always_follows_the_same():
+    peers = [Peer(name, (), ()) for name in "abcd"]
+    rounds = ["".join(peer.name for peer in turns(peers, number)) for number in range(40)]
+    assert all(sorted(order) == list("abcd") for order in rounds)
+    assert {order[0] for order in rounds} == set("abcd")
+    followed = {(order[k], order[k + 1]) for order in rounds for k in range(3)}
+    assert len(followed) == 12, "each of the others"
+    again = ["".join(peer.name for peer in turns(peers, number)) for number in range(40)]
+    assert again == rounds
+
+
+def test_the_network_has_more_rounds(race):
+    asked = []
+    race._peers = [Peer("one", (), ("photo", "network"))]
+
+    def turn(part, peer, number):
+        asked.append((part, number))
+        return verdict.of_best([[[0, 1.0]]], [(0, 1.0)])
+
+    race.play(("network",), turn)
+    race.play(("photo",), turn)
+    assert asked == [("network", n) for n in range(13)] + [("photo", n) for n in range(4)]
 
 
 def test_all_pictures_are_checked_first_and_others_timed_in_each_round():
