@@ -44,8 +44,8 @@ def render(results: Results) -> str:
             f"{settings['model']} on {machine['processor']}, {machine['cpus']} CPUs,"
             f" {machine['date']}. Made by `make bench`; every figure is the median of"
             f" {settings['rounds']} rounds, of the network alone of"
-            f" {settings['rounds'] * settings['more']}, with the least and the greatest, and all are"
-            " in [results.json](results.json).",
+            f" {settings['rounds'] * settings['more']}, with the least and the greatest, and all"
+            " are in [results.json](results.json).",
             _targets(results["series"]),
             "![One image and one photo](latency.png)\n\n![Many photos](bulk.png)\n\n"
             "![Start and memory](start.png)",
@@ -181,10 +181,11 @@ the library's defaults and all CPUs:
   decodes large JPEGs at reduced size. *int8* is the file of `fungi-onnx-export quantize`.{int8}
 
 The peers take turns: within a round each has one, in an order that is drawn anew; of the network
-alone, where a turn is short, there are {more} times as many rounds as of the rest. Ratios are taken within a round; the tables give their median. A time is the median of a turn's
-{network} tensors or {photo} photos; in bulk a turn has {bulk} photos. Warm processes stay alive and
-are idle while it is not their turn. A start is timed by a small process of its own, from before the
-new process is made until its answer can be read; memory is the kernel's count for that process.
+alone, where a turn is short, there are {more} times as many rounds as of the rest. Ratios are taken
+within a round; the tables give their median. A time is the median of a turn's {network} tensors or
+{photo} photos; in bulk a turn has {bulk} photos. Warm processes stay alive and are idle while it is
+not their turn. A start is timed by a small process of its own, from before the new process is made
+until its answer can be read; memory is the kernel's count for that process.
 
 The right answers are those of the hub module in TensorFlow, on the same tensor or with the recipe
 of its tutorials (full decode, bilinear in float). A float32 network may differ by {tolerance:g} in

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from .figures import Series
 from .peers import Peer, one_thread
 from .verdict import Verdict
 
+T = TypeVar("T")
 PAUSE = 0.1  # seconds between turns: thread pools spin on for a while after their work is done
 # How many pictures a turn has, and how many before them do not count.
 COUNTS = {"network": 16, "network alone": 8, "photo": 8, "decode": 8, "bulk": 64}
@@ -155,6 +156,7 @@ class Race:
             self.play(("photo",), warm)
             self.play(("decode", "network alone", "bulk"), warm)
         self._add_limits()
+        self.series, self.verdicts = self._lined_up(self.series), self._lined_up(self.verdicts)
 
     def play(
         self, parts: tuple[str, ...], turn: Callable[[str, Peer, int], Verdict | None]
@@ -219,6 +221,14 @@ class Race:
 
     def _record(self, part: str, peer: Peer, figure: float) -> None:
         self.series.setdefault(part, {}).setdefault(peer.name, []).append(figure)
+
+    def _lined_up(self, found: dict[str, dict[str, T]]) -> dict[str, dict[str, T]]:
+        """With the peers in the order of the line-up, not in that of their first turn."""
+        names = [peer.name for peer in self._peers]
+        return {
+            part: {name: figures[name] for name in names if name in figures}
+            for part, figures in found.items()
+        }
 
     def _add_limits(self) -> None:
         """What each of ours could be in bulk if all CPUs did nothing but decode and compute."""

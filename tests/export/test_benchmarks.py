@@ -118,17 +118,25 @@ def test_everybody_has_a_turn_and_nobody_always_follows_the_same():
     assert again == rounds
 
 
+def test_the_results_are_in_the_order_of_the_line_up(race):
+    found = {"photo": {"other": [1.0], "one": [2.0]}, "bulk": {"other": [3.0]}}
+    ordered = race._lined_up(found)
+    assert ordered == found
+    assert [list(figures) for figures in ordered.values()] == [["one", "other"], ["other"]]
+
+
 def test_the_network_has_more_rounds(race):
     asked = []
     race._peers = [Peer("one", (), ("photo", "network"))]
 
     def turn(part, peer, number):
-        asked.append((part, number))
+        asked.append((part, peer.name, number))
         return verdict.of_best([[[0, 1.0]]], [(0, 1.0)])
 
     race.play(("network",), turn)
     race.play(("photo",), turn)
-    assert asked == [("network", n) for n in range(13)] + [("photo", n) for n in range(4)]
+    rounds = [("network", 13), ("photo", 4)]
+    assert asked == [(part, "one", n) for part, count in rounds for n in range(count)]
 
 
 def test_all_pictures_are_checked_first_and_others_timed_in_each_round():
