@@ -40,7 +40,7 @@ fuzz: .venv/runtime/.ready ## Throws broken pictures at the decoders for SECONDS
 	else echo "== No fuzzing: there is no atheris for this kind of machine"; fi
 
 bench: $(ONNX) .venv/runtime/.ready .venv/export/.benchmarks ## Measures all peers in ROUNDS (9); another model: MODULE=folder ONNX=its.onnx PHOTOS=folder
-	@$(MAKE) --no-print-directory $(INT8) || echo "== Without the int8 variant, which cannot be had here"
+	@$(MAKE) --no-print-directory $(INT8) || { rm -f $(INT8); echo "== Without the int8 variant, which cannot be had here"; }
 	$(EXPORT)/python benchmarks/bench.py --module $(MODULE) --onnx $(ONNX) --int8 $(INT8) --rounds $(ROUNDS) \
 		$(if $(PHOTOS),--photos $(PHOTOS))
 

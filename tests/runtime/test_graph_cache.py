@@ -113,11 +113,18 @@ def alter(path: Path) -> None:
     path.write_bytes(data)
 
 
+def alter_unseen(path: Path) -> None:
+    """With the same size and time of modification."""
+    before = path.stat()
+    alter(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def swap_for_noise(path: Path) -> None:
     path.write_bytes(random.Random(0).randbytes(path.stat().st_size))
 
 
-@pytest.mark.parametrize("damage", [cut, empty, alter, swap_for_noise, Path.unlink])
+@pytest.mark.parametrize("damage", [cut, empty, alter, alter_unseen, swap_for_noise, Path.unlink])
 @pytest.mark.parametrize("name", ["graph.onnx", "weights.bin", "entry.json"])
 def test_a_damaged_entry_is_made_again(
     tiny: Path,
@@ -135,6 +142,23 @@ def test_a_damaged_entry_is_made_again(
     assert entries(cache) == [entry]
     assert graph_cache.find(cache, made_from) == entry / "graph.onnx"
     assert [path for path in cache.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_copied_cache_is_as_good(
+    tiny: Path, cache: Path, right: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """As in an image of a container: other inodes, and times that are cut to seconds."""
+    answer(tiny)
+    (entry,) = entries(cache)
+    shutil.copytree(cache, tmp_path / "copy")
+    shutil.rmtree(cache)
+    shutil.copytree(tmp_path / "copy", cache)
+    for path in entry.iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    before = (entry / "weights.bin").stat().st_ino
+    assert np.array_equal(answer(tiny), right)
+    assert entries(cache) == [entry]
+    assert (entry / "weights.bin").stat().st_ino == before, "it was not made again"
 
 
 def test_an_entry_of_another_model_in_its_place(
