@@ -137,16 +137,33 @@ class FungiClassifier:
 
         return in_order(attempt, images, workers)
 
-    def _classify(self, session: Session, image: ImageInput, top_k: int) -> Prediction:
-        tensor = images_.to_tensor(
+    def prepare(
+        self, image: ImageInput, *, view: View | None = None, crop: Crop | None = None
+    ) -> NDArray[np.float32]:
+        """Makes the model's input of one picture; `__call__` takes a batch of such.
+
+        Args:
+            image: what `classify` takes.
+            view, crop: another way to look at this picture than the classifier's own.
+
+        Returns:
+            float32 [height, width, 3], RGB in [0, 1].
+
+        Raises:
+            ImageError: the picture cannot be read or decoded, or is beyond a limit.
+            TypeError, ValueError: ``image``, ``view`` or ``crop`` is none of the above.
+        """
+        return images_.to_tensor(
             image,
             *self.image_size,
-            view=self.view,
-            crop=self.crop,
+            view=self.view if view is None else view,
+            crop=self.crop if crop is None else crop,
             limits=self._limits,
             allow_truncated=self._allow_truncated,
         )
-        probabilities = session.run(tensor[np.newaxis])[0]
+
+    def _classify(self, session: Session, image: ImageInput, top_k: int) -> Prediction:
+        probabilities = session.run(self.prepare(image)[np.newaxis])[0]
         return Prediction(images_.name_of(image), rank(probabilities, self.labels, top_k))
 
     def _session_for(self, workers: int) -> Session:

@@ -8,11 +8,11 @@ understood, so that --help and a wrong option are answered at once.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from fungi_onnx import __version__
+from fungi_onnx import __version__, options
 from fungi_onnx.errors import (
     DeviceUnavailableError,
     FungiOnnxError,
@@ -37,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    chosen = _parser().parse_args(arguments)
     try:
         from fungi_onnx import commands
 
-        return int(getattr(commands, options.command)(options))
+        return int(getattr(commands, chosen.command)(chosen))
     except FungiOnnxError as error:
         print(f"fungi-onnx: {error}", file=sys.stderr)
         return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 3)
@@ -53,22 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _positive_number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fungi-onnx",
@@ -78,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fungi-onnx {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, text: str, example: str, *, json: bool = True
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=text, description=text, epilog=f"Example: fungi-onnx {example}"
         )
@@ -88,14 +74,15 @@ def _parser() -> argparse.ArgumentParser:
             help="model file or installed model wheel"
             " (default: $FUNGI_ONNX_MODEL, else the installed model wheel)",
         )
-        sub.add_argument("--json", action="store_true", help="print JSON, one object a line")
+        if json:
+            sub.add_argument("--json", action="store_true", help="print JSON, one object a line")
         return sub
 
     def on_device(sub: argparse.ArgumentParser, parallel: str = "--threads") -> None:
         sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
         sub.add_argument(
             parallel,
-            type=_positive,
+            type=options.positive,
             metavar="N",
             help=f"CPU {parallel[2:]} (default: one for each CPU that may be used)",
         )
@@ -104,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "-k",
             "--top-k",
-            type=_positive,
+            type=options.positive,
             default=5,
             metavar="K",
             help="how many names (default 5)",
@@ -123,20 +110,22 @@ def _parser() -> argparse.ArgumentParser:
             help="whole: squeezed to the model's size (default); centre: the middle only;"
             " letterbox: all of it, with bars",
         )
-        limits = Limits()
+        limits(sub, Limits(), "files")
+
+    def limits(sub: argparse.ArgumentParser, default: Limits, what: str) -> None:
         sub.add_argument(
             "--max-megapixels",
-            type=_positive_number,
-            default=limits.max_pixels / 1e6,
+            type=options.positive_number,
+            default=default.max_pixels / 1e6,
             metavar="N",
             help="refuse larger pictures (default %(default)g)",
         )
         sub.add_argument(
             "--max-megabytes",
-            type=_positive_number,
-            default=limits.max_bytes / 1e6,
+            type=options.positive_number,
+            default=default.max_bytes / 1e6,
             metavar="N",
-            help="refuse larger files (default %(default)g)",
+            help=f"refuse larger {what} (default %(default)g)",
         )
         sub.add_argument(
             "--allow-truncated",
@@ -184,8 +173,101 @@ def _parser() -> argparse.ArgumentParser:
             "selftest -m fungi.onnx",
         )
     )
+    _serve(
+        command(
+            "serve",
+            "Serve the model by HTTP: a page for people at /, an API at /v1, the Open Inference"
+            " Protocol at /v2. Each option can also be set in the environment, by the variable"
+            " that is named with it.",
+            "serve -m fungi.onnx --port 8000",
+            json=False,
+        ),
+        on_device,
+        limits,
+    )
     command("doctor", "Show versions, usable devices and a timed prediction.", "doctor")
     on_device(
         command("bench", "Measure this machine with this model, in half a minute.", "bench --json")
     )
     return parser
+
+
+def _serve(
+    sub: argparse.ArgumentParser,
+    on_device: Callable[[argparse.ArgumentParser, str], None],
+    limits: Callable[[argparse.ArgumentParser, Limits, str], None],
+) -> None:
+    """The options of a server."""
+
+    def option(name: str, kind: Callable[[str], Any], default: object, text: str) -> None:
+        sub.add_argument(name, type=kind, default=default, metavar="X", help=text)
+
+    option("--host", str, "127.0.0.1", "address to listen at (default %(default)s); 0.0.0.0: all")
+    option("--port", options.port, 8000, "port to listen at (default %(default)s); 0: a free one")
+    on_device(sub, "--workers")
+    limits(sub, Limits(max_pixels=64_000_000, max_bytes=32_000_000), "requests")
+    option("--max-files", options.positive, 16, "files in a request at most (default %(default)s)")
+    option(
+        "--queue",
+        options.positive,
+        64,
+        "pictures that may wait for a worker; more are answered 503 (default %(default)s)",
+    )
+    option(
+        "--max-pending-megabytes",
+        options.positive_number,
+        256.0,
+        "of all requests in memory; more are answered 503 (default %(default)g)",
+    )
+    option(
+        "--max-connections",
+        options.positive,
+        1000,
+        "open at once; more are answered 503 (default %(default)s)",
+    )
+    option(
+        "--timeout",
+        options.positive_number,
+        60.0,
+        "seconds for a request to arrive, and again for its answer (default %(default)g)",
+    )
+    option(
+        "--grace",
+        options.positive_number,
+        30.0,
+        "seconds that requests may still take after SIGTERM (default %(default)g)",
+    )
+    option(
+        "--batch",
+        options.positive,
+        None,
+        "pictures that may share a run of the model (default 1 on the CPU, 16 on CUDA)",
+    )
+    option(
+        "--batch-delay-ms",
+        options.positive_number,
+        2.0,
+        "what a picture may wait for others to share its run (default %(default)g)",
+    )
+    option(
+        "--token",
+        options.token,
+        None,
+        "what clients must send as Authorization: Bearer (default: nothing); better set in the"
+        " environment, since others can read command lines",
+    )
+    option(
+        "--cors-origins",
+        options.origins,
+        (),
+        "origins whose pages may call the server, separated by commas (default: none)",
+    )
+    option(
+        "--root-path",
+        options.root_path,
+        "",
+        "the path under which a reverse proxy shows the server (default: /)",
+    )
+    sub.add_argument("--log-requests", action="store_true", help="a line for each request")
+    options.from_environment(sub, but=("model",))
+    sub.set_defaults(threads=1)  # for each worker

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from typing import Any
 
 from fungi_onnx import doctor as machine
@@ -84,21 +83,7 @@ def info(options: argparse.Namespace) -> int:
     """Shows what the model file says about itself."""
     classifier = FungiClassifier(options.model, device="cpu")
     model, parity, source = classifier.model, classifier.model.parity, classifier.model.source
-    facts: dict[str, Any] = {
-        "path": str(classifier.path),
-        "schema": SCHEMA,
-        "name": model.name,
-        "source": model.source,
-        "input": f"images float32 [N, {model.height}, {model.width}, 3], RGB in [0, 1]",
-        "output": f"probabilities float32 [N, {len(model.labels)}]",
-        "precision": model.precision,
-        "labels": {"count": len(model.labels), "given": model.labels_given},
-        "terms": vars(model.terms),
-        "parity": asdict(parity),
-        "probes": len(model.probes.pictures),
-        "tools": model.tools,
-        "created": model.created,
-    }
+    facts = {"path": str(classifier.path), **model.to_dict()}
     if options.json:
         _print_json(facts)
         return 0
@@ -180,6 +165,54 @@ def doctor(options: argparse.Namespace) -> int:
     return 0
 
 
+def serve(options: argparse.Namespace) -> int:
+    """Serves the model by HTTP."""
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        print(
+            f"fungi-onnx: serve needs {error.name}: pip install 'fungi-onnx[serve]'",
+            file=sys.stderr,
+        )
+        return 2
+    from fungi_onnx import cpus
+    from fungi_onnx.server import run
+    from fungi_onnx.server.settings import Settings
+
+    limits = _limits(options)
+    classifier = _classifier(options, limits=limits, allow_truncated=options.allow_truncated)
+    settings = Settings(
+        workers=options.workers or cpus.available(),
+        queue=options.queue,
+        max_bytes=limits.max_bytes,
+        max_files=options.max_files,
+        max_pending_bytes=round(options.max_pending_megabytes * 1e6),
+        max_connections=options.max_connections,
+        timeout=options.timeout,
+        grace=options.grace,
+        batch=options.batch or (1 if classifier.device == "cpu" else 16),
+        batch_delay=options.batch_delay_ms / 1e3,
+        token=options.token,
+        cors_origins=options.cors_origins,
+        root_path=options.root_path,
+        log_requests=options.log_requests,
+    )
+    try:
+        listener = run.bind(options.host, options.port)
+    except OSError as error:
+        print(
+            f"fungi-onnx: cannot listen at {options.host}, port {options.port}:"
+            f" {error.strerror or error}",
+            file=sys.stderr,
+        )
+        return 2
+    with decoders_silenced():
+        run.serve(classifier, listener, settings, limits)
+    return 0
+
+
 def _classifier(options: argparse.Namespace, **looks: Any) -> FungiClassifier:
     try:
         return FungiClassifier(
@@ -195,12 +228,16 @@ def _looks(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "view": options.view,
         "crop": options.crop,
-        "limits": Limits(
-            max_pixels=round(options.max_megapixels * 1e6),
-            max_bytes=round(options.max_megabytes * 1e6),
-        ),
+        "limits": _limits(options),
         "allow_truncated": options.allow_truncated,
     }
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits(
+        max_pixels=round(options.max_megapixels * 1e6),
+        max_bytes=round(options.max_megabytes * 1e6),
+    )
 
 
 def bench(options: argparse.Namespace) -> int:

@@ -22,18 +22,23 @@ class DeviceUnavailableError(FungiOnnxError):
 
 
 class ImageError(FungiOnnxError):
-    """A picture cannot be used; ``image`` names it and ``reason`` says why."""
+    """A picture cannot be used.
 
-    def __init__(self, image: str, reason: str) -> None:
+    ``image`` names it, ``reason`` says why, and ``advice``, the end of the text, what whoever runs
+    fungi-onnx can do about it: another option, another extra.
+    """
+
+    def __init__(self, image: str, reason: str, advice: str = "") -> None:
         # A name may hold anything, a line break or half a UTF-8 character; a message may not.
         shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in image)
-        super().__init__(f"{shown}: {reason}")
+        super().__init__(f"{shown}: {reason}{advice}")
         self.image = image
         self.reason = reason
+        self.advice = advice
 
-    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str, str]]:
         # Exceptions are pickled by their args, which here are one joined text.
-        return type(self), (self.image, self.reason)
+        return type(self), (self.image, self.reason, self.advice)
 
 
 class ImageFileError(ImageError):

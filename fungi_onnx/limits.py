@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fungi_onnx.errors import ImageTooLargeError
 
+_HOW_TO_RAISE_PIXELS = " (--max-megapixels, Limits.max_pixels)"
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -30,13 +32,16 @@ class Limits:
         ):
             if found > limit:
                 raise ImageTooLargeError(
-                    name, f"is {found:,} pixels {what}; the limit is {limit:,} (Limits.{field})"
+                    name,
+                    f"is {found:,} pixels {what}; the limit is {limit:,}",
+                    f" (Limits.{field})",
                 )
         if width * height > self.max_pixels:
             raise ImageTooLargeError(
                 name,
                 f"has {width:,} × {height:,} = {width * height:,} pixels; the limit is"
-                f" {self.max_pixels:,} (--max-megapixels, Limits.max_pixels)",
+                f" {self.max_pixels:,}",
+                _HOW_TO_RAISE_PIXELS,
             )
 
     def check_pixels(self, coded: int, name: str) -> None:
@@ -44,8 +49,8 @@ class Limits:
         if coded > self.max_pixels:
             raise ImageTooLargeError(
                 name,
-                f"has {coded:,} pixels inside; the limit is {self.max_pixels:,}"
-                " (--max-megapixels, Limits.max_pixels)",
+                f"has {coded:,} pixels inside; the limit is {self.max_pixels:,}",
+                _HOW_TO_RAISE_PIXELS,
             )
 
     def check_bytes(self, count: int, name: str) -> None:
@@ -53,6 +58,6 @@ class Limits:
         if count > self.max_bytes:
             raise ImageTooLargeError(
                 name,
-                f"has {count:,} bytes; the limit is {self.max_bytes:,} (--max-megabytes,"
-                " Limits.max_bytes)",
+                f"has {count:,} bytes; the limit is {self.max_bytes:,}",
+                " (--max-megabytes, Limits.max_bytes)",
             )

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -111,6 +112,28 @@ class ModelFile:
     probes: Probes
     tools: dict[str, str]
     created: str
+
+    @property
+    def slug(self) -> str:
+        """The name in the form of packages and addresses: of its wheel, and under /v2."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40].strip("-") or "model"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the file says about itself, as JSON's types, without the labels and the probes."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "source": self.source,
+            "input": f"{INPUT} float32 [N, {self.height}, {self.width}, 3], RGB in [0, 1]",
+            "output": f"{OUTPUT} float32 [N, {len(self.labels)}]",
+            "precision": self.precision,
+            "labels": {"count": len(self.labels), "given": self.labels_given},
+            "terms": asdict(self.terms),
+            "parity": asdict(self.parity),
+            "probes": len(self.probes.pictures),
+            "tools": self.tools,
+            "created": self.created,
+        }
 
     def to_metadata(self) -> dict[str, str]:
         """The ``metadata_props`` of the file, all of them strings."""

@@ -71,7 +71,9 @@ def decode(data: bytes, name: str, format_: str, limits: Limits) -> tuple[RGB, i
     """
     if format_ == "HEIF" and find_spec("pillow_heif") is None:
         raise ImageDecodeError(
-            name, "is a HEIF picture (HEIC); for these: pip install 'fungi-onnx[heif]'"
+            name,
+            "is a HEIF picture (HEIC), which cannot be read here",
+            "; for these: pip install 'fungi-onnx[heif]'",
         )
     guard = _GUARDS.get(format_)
     if guard is not None and not guard(data):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +30,7 @@ def model_wheel(model: Path, folder: Path) -> Path:
         FungiOnnxError: the model file is not one, or the wheel could not be built.
     """
     description = FungiClassifier(model, device="cpu").model
-    slug = re.sub(r"[^a-z0-9]+", "-", description.name.lower()).strip("-")[:40].strip("-")
+    slug = description.slug
     package = f"fungi_onnx_model_{slug.replace('-', '_')}"
     with tempfile.TemporaryDirectory(prefix="fungi-onnx-") as name:
         project = Path(name)

@@ -138,7 +138,7 @@ pillow_heif.from_pillow(Image.open("photos/photo.jpg")).save("photo.heic", quali
     without = run(classify, home)
     assert (without.returncode, without.stdout) == (1, "")
     assert without.stderr.splitlines()[0] == (
-        "fungi-onnx: photo.heic: is a HEIF picture (HEIC);"
+        "fungi-onnx: photo.heic: is a HEIF picture (HEIC), which cannot be read here;"
         " for these: pip install 'fungi-onnx[heif]'"
     )
     with_it = run(classify, home, PYTHONPATH="extra")
