@@ -63,7 +63,7 @@ environments: .venv/runtime/.ready .venv/export/.ready
 .venv/runtime/.ready: pyproject.toml
 	@echo "== Setting up $(@D) (no TensorFlow)"
 	$(PYTHON) -m venv $(@D)
-	$(RUNTIME)/pip install --quiet --disable-pip-version-check --editable '.[cpu,dev]'
+	$(RUNTIME)/pip install --quiet --disable-pip-version-check --editable '.[cpu,dev,serve-dev]'
 	@touch $@
 
 .venv/export/.ready: pyproject.toml export/pyproject.toml

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
 
@@ -204,7 +205,7 @@ def serve(options: argparse.Namespace) -> int:
     except OSError as error:
         print(
             f"fungi-onnx: cannot listen at {options.host}, port {options.port}:"
-            f" {error.strerror or error}",
+            f" {os.strerror(error.errno) if error.errno and error.errno > 0 else error}",
             file=sys.stderr,
         )
         return 2

@@ -45,7 +45,7 @@ def application(classifier: FungiClassifier, settings: Settings, limits: Limits)
         # What the protocol needs of it.
         yield {"max_connections": settings.max_connections, "rejected": metrics.rejected}
         await probing
-        engine.close()
+        await asyncio.to_thread(engine.close)
 
     app = FastAPI(
         title="fungi-onnx",

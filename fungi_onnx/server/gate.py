@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -9,6 +10,7 @@ import uuid
 from http import HTTPStatus
 
 from starlette.applications import Starlette
+from starlette.responses import RedirectResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
@@ -84,12 +86,19 @@ class Gate:
             self._check_token(scope)
             if scope["method"] == "POST":
                 self._engine.check_room()
+            if self._root and scope["path"] == self._root:  # the page's addresses are relative
+                await RedirectResponse(f"{self._root}/")(scope, receive, answer)
+                return
             await self._app(scope, receive, answer)
         except ProblemError as problem:
             await problems.response(scope, problem)(scope, receive, answer)
         except GoneError:
             status = 499  # as nginx counts those who did not wait
             self._metrics.rejected.labels("gone").inc()
+        except asyncio.CancelledError:  # SIGTERM came, and the time to finish is over
+            if status == 0:
+                stopping = problems.busy("The server has stopped.", "Stopping")
+                await problems.response(scope, stopping)(scope, receive, answer)
         except Exception:
             incident = f"urn:uuid:{uuid.uuid4()}"
             logger.exception("%s %s failed: %s", scope["method"], scope["path"], incident)

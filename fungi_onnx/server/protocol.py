@@ -11,12 +11,17 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import Request
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from fungi_onnx.server import problems
 from fungi_onnx.server.problems import ProblemError
 
 MAX_HEAD = 32_768  # bytes; browsers and proxies stay below 16 KB
+MAX_PIPELINE = 16  # requests that may wait for the answer before them; browsers send none
 PATIENCE = 10.0  # seconds for a head, for what follows an early answer, and for reading an answer
 
 
@@ -27,15 +32,17 @@ def gone(request: Request) -> Callable[[], bool]:
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection. At any time it waits for one thing at most, with one timer."""
+    """A connection; what it waits for its client to send or to read has a timer each."""
 
-    _timer: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None  # the client: a head, or an unwanted body
+    _reading: asyncio.TimerHandle | None = None
     _head = 0  # bytes of the head so far
     _in_head = True
     _in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection, or refuses it if there are too many."""
+        self._cycles: list[RequestResponseCycle] = []
         super().connection_made(transport)
         maximum: int = self.app_state["max_connections"]
         if len(self.connections) > maximum:
@@ -47,6 +54,10 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._wait(None)
+        self._reading = self._within_patience(self._reading, None)
+        for cycle in self._cycles:  # uvicorn tells only the last of several requests
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -69,10 +80,18 @@ class Protocol(HttpToolsProtocol):
         """A head has come; from here on the application watches the time."""
         self._in_head, self._in_body, self._head = False, True, 0
         self._wait(None)
+        if self.transport.is_closing():
+            return
+        if len(self.pipeline) >= MAX_PIPELINE:
+            self.app_state["rejected"].labels("pipeline").inc()
+            self.transport.abort()
+            return
         if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > MAX_HEAD:
             self._too_much_head()
             return
         super().on_headers_complete()
+        self._cycles = [cycle for cycle in self._cycles if not cycle.response_complete]
+        self._cycles.append(self.cycle)
 
     def on_message_complete(self) -> None:
         """A request has come whole."""
@@ -90,21 +109,26 @@ class Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read its answer as fast as it is written."""
         super().pause_writing()
-        self._wait(self.transport.abort)
+        self._reading = self._within_patience(self._reading, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
-        self._wait(None)
+        self._reading = self._within_patience(self._reading, None)
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP."""
         self._refuse(problems.bad_request(msg))
 
     def _wait(self, then: Callable[[], None] | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if then is None else self.loop.call_later(PATIENCE, then)
+        self._sending = self._within_patience(self._sending, then)
+
+    def _within_patience(
+        self, timer: asyncio.TimerHandle | None, then: Callable[[], None] | None
+    ) -> asyncio.TimerHandle | None:
+        if timer is not None:
+            timer.cancel()
+        return None if then is None else self.loop.call_later(PATIENCE, then)
 
     def _head_late(self) -> None:
         self.app_state["rejected"].labels("slow").inc()

@@ -45,10 +45,7 @@ def serve(
         limits: those that the classifier has.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr
-    )
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    _log()
     config = uvicorn.Config(
         application(classifier, settings, limits),
         http=Protocol,
@@ -74,5 +71,18 @@ def serve(
     # uvicorn gives a signal back when it has stopped; a stop that was asked for is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    logger.info("stopped: %d requests were answered", server.server_state.total_requests)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        logger.info("stopped: %d requests were answered", server.server_state.total_requests)
+
+
+def _log() -> None:
+    """Our lines and uvicorn's errors go to standard error; what the decoders log goes nowhere."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("fungi_onnx", logging.INFO), ("uvicorn.error", logging.ERROR)):
+        found = logging.getLogger(name)
+        found.setLevel(level)
+        found.addHandler(handler)
+        found.propagate = False

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -30,6 +30,9 @@ def routes(engine: Engine, bodies: Bodies) -> APIRouter:
     """The routes of /v2."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
     model, classes = engine.classifier.model, len(engine.classifier.labels)
+
+    # For the document alone: another name is unknown, and not a wrong parameter.
+    Name = Annotated[str, Path(json_schema_extra={"enum": [model.slug]})]  # noqa: N806
 
     def known(name: str, version: str = VERSION) -> None:
         if (name, version) != (model.slug, VERSION):
@@ -72,7 +75,7 @@ def routes(engine: Engine, bodies: Bodies) -> APIRouter:
         return add
 
     @on_model("", responses={200: {"model": schemas.ModelMetadata}, **problems.documented(404)})
-    async def model_metadata(name: str, version: str = VERSION) -> JSONResponse:
+    async def model_metadata(name: Name, version: str = VERSION) -> JSONResponse:
         """The model's tensors."""
         known(name, version)
         return JSONResponse(
@@ -92,7 +95,7 @@ def routes(engine: Engine, bodies: Bodies) -> APIRouter:
         )
 
     @on_model("/ready", responses={200: {"model": schemas.Ready}, **problems.documented(404, 503)})
-    async def model_ready(name: str, version: str = VERSION) -> JSONResponse:
+    async def model_ready(name: Name, version: str = VERSION) -> JSONResponse:
         """Whether the model's answers are given."""
         known(name, version)
         engine.check_ready()
@@ -112,15 +115,15 @@ def routes(engine: Engine, bodies: Bodies) -> APIRouter:
     )
     async def infer(
         request: Request,
-        name: str,
+        name: Name,
         version: str = VERSION,
         header_length: Annotated[
-            str | None,
+            str,
             Header(
                 alias=HEADER_LENGTH,
                 description="Bytes of the JSON, where binary tensors follow it.",
             ),
-        ] = None,
+        ] = "",
     ) -> Response:
         """Tensors in, probabilities out: RGB, [N, height, width, 3] in [0, 1]."""
         known(name, version)
@@ -139,14 +142,14 @@ def routes(engine: Engine, bodies: Bodies) -> APIRouter:
     return router
 
 
-def _parse(body: bytes, header_length: str | None) -> tuple[schemas.InferRequest, NDArray[Any]]:
+def _parse(body: bytes, header_length: str) -> tuple[schemas.InferRequest, NDArray[Any]]:
     """The request and its tensor, float32 [N, height, width, 3].
 
     Raises:
         ProblemError: 400, it is not as the protocol says.
     """
     end = len(body)
-    if header_length is not None:
+    if header_length:
         if not header_length.isdecimal() or int(header_length) > len(body):
             raise bad_request(
                 f"{HEADER_LENGTH} is {header_length!r}, but the body has {len(body)} bytes."
