@@ -16,7 +16,7 @@ ROUNDS := 9
 PHOTOS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench lint fixtures format clean environments
+.PHONY: help demo test browser fuzz bench lint fixtures format clean environments
 
 help: ## Lists these commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,7 +28,7 @@ demo: build/standin.onnx .venv/runtime/.ready ## Builds a stand-in module, expor
 	@echo; echo "== The sample pictures, in the same environment"
 	$(RUNTIME)/fungi-onnx classify -m build/standin.onnx -k 3 $(STANDIN)/samples/*.jpg
 
-test: lint ## Runs everything: linters, types, all tests, the README.
+test: lint browser ## Runs everything: linters, types, all tests, the README.
 	$(RUNTIME)/pytest tests/runtime
 	cd export && ../$(EXPORT)/pytest ../tests/export
 	$(RUNTIME)/pytest tests/whole
@@ -48,6 +48,15 @@ lint: environments
 	$(EXPORT)/ruff check . && $(EXPORT)/ruff format --check .
 	$(RUNTIME)/mypy fungi_onnx _fungi_onnx_command.py
 	cd export && ../$(EXPORT)/mypy fungi_onnx_export
+
+# The page's tests need a browser, one of the server's a sandbox. Where they cannot be had, those
+# tests say so.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null && command -v bwrap >/dev/null \
+	|| { echo "== Installing Chromium and bubblewrap" \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+	    chromium bubblewrap fonts-dejavu-core >/dev/null; } \
+	|| echo "== Without them: install chromium and bubblewrap to run all tests"
 
 fixtures: .venv/export/.ready ## Makes the small model files of tests/data again.
 	$(EXPORT)/python tests/make_fixtures.py
