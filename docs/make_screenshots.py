@@ -29,7 +29,7 @@ def shot(playwright: Playwright, url: str, photos: list[Path], device: str, sche
         executable_path=shutil.which("chromium"), args=["--no-sandbox"]
     )
     context = browser.new_context(
-        **playwright.devices.get(device, {"viewport": {"width": 900, "height": 1150}}),
+        **playwright.devices.get(device, {"viewport": {"width": 900, "height": 1400}}),
         color_scheme=scheme,
         reduced_motion="reduce",
     )
@@ -54,7 +54,7 @@ def main() -> None:
         sync_playwright() as playwright,
     ):
         grey = Path(folder) / "fog.png"
-        noise = np.random.default_rng(0).integers(120, 136, (300, 400, 3), np.uint8)
+        noise = np.random.default_rng(0).integers(90, 170, (300, 400, 3), np.uint8)
         Image.fromarray(noise).save(grey)
         cut = Path(folder) / "cut_short.jpg"
         cut.write_bytes(samples[1].read_bytes()[:16000])
