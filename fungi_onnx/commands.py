@@ -184,11 +184,12 @@ def serve(options: argparse.Namespace) -> int:
 
     limits = _limits(options)
     classifier = _classifier(options, limits=limits, allow_truncated=options.allow_truncated)
+    workers = options.workers or cpus.available()
     settings = Settings(
-        workers=options.workers or cpus.available(),
+        workers=workers,
         queue=options.queue,
         max_bytes=limits.max_bytes,
-        max_files=options.max_files,
+        max_files=min(options.max_files, workers + options.queue),  # more could never be taken
         max_pending_bytes=round(options.max_pending_megabytes * 1e6),
         max_connections=options.max_connections,
         timeout=options.timeout,

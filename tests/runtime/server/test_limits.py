@@ -186,9 +186,10 @@ def test_more_work_than_there_is_room_for(tiny: Path, heavy: bytes) -> None:
         assert metrics["fungi_onnx_rejections_total"][("queue",)] == counts[503]
         assert metrics["fungi_onnx_pending"][()] == 0
         assert metrics["fungi_onnx_capacity"][()] == 2
-        # A form of more files than there is room for is refused whole.
+        # A form of more files than there could ever be room for need not come again.
         files = [("f", (str(number), heavy[:100])) for number in range(3)]
-        assert client.post("/v1/classify", files=files).status_code == 503
+        assert client.post("/v1/classify", files=files).status_code == 413
+        assert client.get("/v1/model").json()["serving"]["max_files"] == 2
 
 
 def test_more_bytes_than_may_be_held(tiny: Path) -> None:
