@@ -61,6 +61,7 @@ def application(classifier: FungiClassifier, settings: Settings, limits: Limits)
             problems.ProblemError: problems.on_problem,
             HTTPException: problems.on_http_exception,
             RequestValidationError: problems.on_invalid,
+            Exception: problems.on_failure,
         },
     )
     app.include_router(v1.routes(engine, bodies, settings, limits))

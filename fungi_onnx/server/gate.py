@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import logging
 import time
-import uuid
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -35,8 +34,8 @@ HEADERS = (
     ),
 )
 _NO_STORE = (b"cache-control", b"no-store")
-# What needs no token, beside the page.
-OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+# What needs no token, beside the page's files.
+OPEN = ("", "/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 
 
 class Gate:
@@ -100,17 +99,18 @@ class Gate:
                 stopping = problems.busy("The server has stopped.", "Stopping")
                 await problems.response(scope, stopping)(scope, receive, answer)
         except Exception:
-            incident = f"urn:uuid:{uuid.uuid4()}"
-            logger.exception("%s %s failed: %s", scope["method"], scope["path"], incident)
-            if status == 0:
-                await problems.response(scope, _failed(incident))(scope, receive, answer)
+            failure = problems.failure(scope)
+            instance = failure.more["instance"]
+            logger.exception("%s %s failed: %s", scope["method"], scope["path"], instance)
+            if status == 0:  # else the application has told it already
+                await problems.response(scope, failure)(scope, receive, answer)
             status = 500
         finally:
             self._count(scope, status, time.perf_counter() - start)
 
     def _check_token(self, scope: Scope) -> None:
         path = scope["path"].removeprefix(self._root)
-        if self._token is None or path in OPEN or path == "/" or path.startswith("/page/"):
+        if self._token is None or path in OPEN or path.startswith("/page/"):
             return
         given = dict(scope["headers"]).get(b"authorization", b"")
         scheme, _, token = given.partition(b" ")
@@ -140,12 +140,3 @@ class Gate:
                 status,
                 seconds * 1e3,
             )
-
-
-def _failed(incident: str) -> ProblemError:
-    return ProblemError(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "InternalServerError",
-        "The server failed; its log says more under this instance.",
-        instance=incident,
-    )

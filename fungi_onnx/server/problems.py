@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from http import HTTPStatus
 from typing import Any
 
@@ -76,6 +77,16 @@ def of_picture(error: ImageError) -> ProblemError:
     return ProblemError(status, type(error).__name__, f"The picture {error.reason}.")
 
 
+def failure(scope: Scope) -> ProblemError:
+    """500: what nobody foresaw; of a request always the same, to be found in the log."""
+    return ProblemError(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "InternalServerError",
+        "The server failed; its log says more under this instance.",
+        instance=scope.setdefault("fungi_onnx.instance", f"urn:uuid:{uuid.uuid4()}"),
+    )
+
+
 def response(scope: Scope, problem: ProblemError) -> Response:
     """Problem details as a response.
 
@@ -104,6 +115,11 @@ async def on_problem(request: Request, error: Exception) -> Response:
     """Answers a `ProblemError`."""
     assert isinstance(error, ProblemError)
     return response(request.scope, error)
+
+
+async def on_failure(request: Request, _: Exception) -> Response:
+    """Answers what nobody foresaw; the gate logs it."""
+    return response(request.scope, failure(request.scope))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -17,7 +18,9 @@ import httpx
 import pytest
 
 import fungi_onnx
-from fungi_onnx import FungiClassifier, selftest
+from fungi_onnx import FungiClassifier, Limits, selftest
+from fungi_onnx.server.app import application
+from fungi_onnx.server.settings import Settings
 
 from .servers import COMMAND, Server, problem, serving
 
@@ -211,6 +214,36 @@ def test_other_origins_only_if_they_are_named(tiny: Path, sample: Path) -> None:
         assert "access-control-allow-origin" not in response.headers
 
 
+def test_a_failure_is_told_to_the_log_and_not_to_the_client(
+    tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the gate does when the rooms behind it fail in a way that nobody foresaw."""
+
+    async def fail(_: object) -> None:
+        raise RuntimeError(f"cannot open {tiny}")
+
+    classifier = FungiClassifier(tiny, device="cpu", threads=1)
+    gate = application(classifier, Settings(workers=1), Limits())
+    gate._app.add_route("/fail", fail)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(gate)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.get("/fail")
+
+    with caplog.at_level("ERROR", logger="fungi_onnx.server"):
+        response = asyncio.run(ask())
+    assert response.status_code == 500
+    assert problem(response)["detail"] == (
+        "The server failed; its log says more under this instance."
+    )
+    assert problem(response)["instance"].startswith("urn:uuid:")
+    assert problem(response)["instance"] in caplog.text
+    assert "RuntimeError: cannot open" in caplog.text
+    text = gate._metrics.text().decode()
+    assert 'fungi_onnx_requests_total{method="GET",route="other",status="500"} 1.0' in text
+
+
 @pytest.mark.parametrize("strips", [True, False], ids=["proxy strips", "proxy does not"])
 def test_behind_a_proxy_with_a_path(tiny: Path, sample: Path, strips: bool) -> None:
     with serving(tiny, "--root-path", "/species/") as server:
@@ -228,7 +261,7 @@ def test_behind_a_proxy_with_a_path(tiny: Path, sample: Path, strips: bool) -> N
 
 
 def test_the_path_of_a_proxy_without_a_slash_leads_to_the_page(tiny: Path) -> None:
-    with serving(tiny, "--root-path", "/species") as server:
+    with serving(tiny, "--root-path", "/species", "--token", TOKEN) as server:
         response = server.client.get("/species")
         assert (response.status_code, response.headers["location"]) == (307, "/species/")
 
