@@ -168,22 +168,26 @@ def doctor(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Serves the model by HTTP."""
-    try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        print(
-            f"fungi-onnx: serve needs {error.name}: pip install 'fungi-onnx[serve]'",
-            file=sys.stderr,
-        )
-        return 2
+    from concurrent.futures import ThreadPoolExecutor
+
     from fungi_onnx import cpus
-    from fungi_onnx.server import run
-    from fungi_onnx.server.settings import Settings
 
     limits = _limits(options)
-    classifier = _classifier(options, limits=limits, allow_truncated=options.allow_truncated)
+    with ThreadPoolExecutor(1) as pool:
+        # The model is loaded while the framework is imported, which takes longer.
+        loading = pool.submit(
+            _classifier, options, limits=limits, allow_truncated=options.allow_truncated
+        )
+        try:
+            from fungi_onnx.server import run
+            from fungi_onnx.server.settings import Settings
+        except ModuleNotFoundError as error:
+            print(
+                f"fungi-onnx: serve needs {error.name}: pip install 'fungi-onnx[serve]'",
+                file=sys.stderr,
+            )
+            return 2
+        classifier = loading.result()
     workers = options.workers or cpus.available()
     settings = Settings(
         workers=workers,
