@@ -22,6 +22,7 @@ from fungi_onnx.classifier import FungiClassifier
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From a small JPEG (2 ms) to a request that waited in a full queue and was large.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_REASONS = ("queue", "memory", "size", "slow", "time", "connections", "pipeline", "gone")
 
 
 class Metrics:
@@ -72,8 +73,11 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        # From the start, with zeros: what is not there cannot be watched.
         for stage in ("queue", "decode", "inference"):
             self.stage.labels(stage)
+        for reason in _REASONS:
+            self.rejected.labels(reason)
         Gauge("fungi_onnx_workers", "Threads that work.", registry=registry).set(workers)
         model = classifier.model
         Info("fungi_onnx_model", "The model that answers.", registry=registry).info(
