@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 SCHEMA = "1"
 PREFIX = "fungi_onnx."
 INPUT, OUTPUT = "images", "probabilities"
+# A second input that some files have, for pictures as whole levels: uint8 [N, height, width, 3].
+# By default it is empty. What comes out are rows for ``images``, then for ``pictures``; who has
+# only the latter feeds no ``images``: float32 [0, height, width, 3].
+UINT8_INPUT = "pictures"
 ENTRY_POINTS = "fungi_onnx.models"
 
 _HOW_TO_MAKE = "make one with: fungi-onnx-export export SOURCE -o MODEL.onnx"
@@ -98,7 +102,10 @@ class Probes:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Everything that a model file says about itself."""
+    """Everything that a model file says about itself.
+
+    ``uint8_input`` says whether the graph has `UINT8_INPUT`.
+    """
 
     name: str
     source: dict[str, Any]
@@ -112,6 +119,7 @@ class ModelFile:
     probes: Probes
     tools: dict[str, str]
     created: str
+    uint8_input: bool = False
 
     @property
     def slug(self) -> str:
@@ -124,7 +132,8 @@ class ModelFile:
             "schema": SCHEMA,
             "name": self.name,
             "source": self.source,
-            "input": f"{INPUT} float32 [N, {self.height}, {self.width}, 3], RGB in [0, 1]",
+            "input": f"{INPUT} float32 [N, {self.height}, {self.width}, 3], RGB in [0, 1]"
+            + (f"; or {UINT8_INPUT} uint8, RGB in [0, 255]" if self.uint8_input else ""),
             "output": f"{OUTPUT} float32 [N, {len(self.labels)}]",
             "precision": self.precision,
             "labels": {"count": len(self.labels), "given": self.labels_given},
@@ -147,6 +156,7 @@ class ModelFile:
                 "dtype": "float32",
                 "colour": "RGB",
                 "range": [0, 1],
+                **({"uint8": UINT8_INPUT} if self.uint8_input else {}),
             },
             "output": {"name": OUTPUT, "shape": ["N", len(self.labels)], "dtype": "float32"},
             "precision": self.precision,
@@ -226,6 +236,7 @@ class ModelFile:
             ),
             tools=model["tools"],
             created=model["created"],
+            uint8_input="uint8" in model["input"],
         )
 
 
