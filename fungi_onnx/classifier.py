@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fungi_onnx import image as images_
 from fungi_onnx import model_file
-from fungi_onnx.errors import ImageError, ModelFormatError
+from fungi_onnx.errors import DeviceUnavailableError, ImageError, ModelFormatError
 from fungi_onnx.image import DEFAULT_LIMITS, ImageInput
 from fungi_onnx.limits import Limits
-from fungi_onnx.model_file import ModelFile
+from fungi_onnx.model_file import UINT8_INPUT, ModelFile
 from fungi_onnx.prediction import Prediction, rank
 from fungi_onnx.views import DEFAULT_VIEW, Crop, View, check_options
 
 if TYPE_CHECKING:
+    from fungi_onnx.bound import Images
+    from fungi_onnx.pool import Pool
     from fungi_onnx.session import Session
 
 
@@ -34,7 +36,7 @@ class FungiClassifier:
         model: what the file says about itself: name, labels, terms, parity, probes.
         image_size: (height, width) in pixels, what ``hub.get_expected_image_size`` gave.
         labels: one name a class, in id order.
-        device: where it really runs: ``"cpu"`` or ``"cuda:N"``.
+        device: where it really runs: ``"cpu"``, ``"cuda:N"``, or several of these with commas.
         threads: CPU threads used by the session.
         view, crop: how pictures are looked at, see `fungi_onnx.image.to_tensor`.
     """
@@ -55,8 +57,10 @@ class FungiClassifier:
         Args:
             model: a model file, or the name of an installed model wheel; by default the file in
                 ``FUNGI_ONNX_MODEL`` or the one installed model wheel.
-            device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. Explicit means explicit:
-                there is no silent fallback.
+            device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or several GPUs, ``"cuda:0,cuda:1"``.
+                Explicit means explicit: there is no silent fallback. ``"auto"`` is CUDA if the
+                model answers a golden probe there as it should, else the CPU, which the log then
+                says.
             threads: CPU threads; by default one for each CPU that the process may use.
             view: ``"exact"``, the hub module's own recipe, or ``"fast"``, which decodes large
                 JPEGs at reduced size.
@@ -78,16 +82,20 @@ class FungiClassifier:
         self._allow_truncated = allow_truncated
         self.path: Path = model_file.find(model)
         # onnxruntime takes 30 ms to import; a program that only reads pictures does without.
-        from fungi_onnx.session import Session
+        from fungi_onnx import pool, session
 
-        self._session = Session(self.path, device, threads, cache=True)
+        self._session = pool.load(self.path, device, threads, cache=True)
         self._single: Session | None = None
         self.model: ModelFile = ModelFile.from_metadata(self._session.metadata, str(self.path))
         self._check_contract()
         self.image_size: tuple[int, int] = (self.model.height, self.model.width)
         self.labels: tuple[str, ...] = self.model.labels
-        self.device: str = self._session.device
         self.threads: int = self._session.threads
+        self.device: str = self._session.device
+        if device == "auto" and self.device != "cpu" and (problem := self._problem_on_gpu()):
+            session.say_why_not_cuda(problem)
+            self._session = session.Session(self.path, "cpu", threads, cache=True)
+            self.device = "cpu"
 
     def classify(self, image: ImageInput, top_k: int = 5) -> Prediction:
         """Classifies one picture.
@@ -116,7 +124,8 @@ class FungiClassifier:
         Args:
             images: what `classify` takes, any number of them.
             top_k: how many classes to give for each.
-            workers: threads that each decode and classify; by default as many as `threads`.
+            workers: threads that decode, and on the CPU classify as well; by default as many as
+                `threads`. A GPU takes the pictures in batches: a batch waits until it is full.
 
         Raises:
             TypeError, ValueError: ``top_k`` or ``workers`` is not one of the above.
@@ -127,6 +136,8 @@ class FungiClassifier:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         workers = workers or self.threads
+        if self.device != "cpu":
+            return self._classify_batches(images, top_k, workers)
         session = self._session_for(workers)
 
         def attempt(image: ImageInput) -> Prediction:
@@ -139,7 +150,7 @@ class FungiClassifier:
 
     def prepare(
         self, image: ImageInput, *, view: View | None = None, crop: Crop | None = None
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Makes the model's input of one picture; `__call__` takes a batch of such.
 
         Args:
@@ -147,13 +158,14 @@ class FungiClassifier:
             view, crop: another way to look at this picture than the classifier's own.
 
         Returns:
-            float32 [height, width, 3], RGB in [0, 1].
+            float32 [height, width, 3], RGB in [0, 1]; if the model takes 8 bits (a variant for
+            GPUs), the nearest whole levels, uint8.
 
         Raises:
             ImageError: the picture cannot be read or decoded, or is beyond a limit.
             TypeError, ValueError: ``image``, ``view`` or ``crop`` is none of the above.
         """
-        return images_.to_tensor(
+        tensor = images_.to_tensor(
             image,
             *self.image_size,
             view=self.view if view is None else view,
@@ -161,18 +173,78 @@ class FungiClassifier:
             limits=self._limits,
             allow_truncated=self._allow_truncated,
         )
+        return images_.to_levels(tensor) if self.model.uint8_input else tensor
 
-    def _classify(self, session: Session, image: ImageInput, top_k: int) -> Prediction:
+    def warm_up(self, most: int) -> None:
+        """Runs each batch size up to ``most`` on each device, so that no later run is a first one.
+
+        On a GPU a first run of a size searches for its best convolutions. On the CPU there is
+        nothing to be done.
+        """
+        self._session.warm_up(most)
+
+    @property
+    def parallel(self) -> int:
+        """How many calls at once keep its devices busy."""
+        return self._session.parallel
+
+    def on_each_device(self) -> dict[str, Callable[[Images], NDArray[np.float32]]]:
+        """The classifier's own call, for each device alone."""
+        sessions = self._session.sessions
+        return {one.device: one.run for one in sessions} if sessions[1:] else {self.device: self}
+
+    def _classify(self, session: Session | Pool, image: ImageInput, top_k: int) -> Prediction:
         probabilities = session.run(self.prepare(image)[np.newaxis])[0]
         return Prediction(images_.name_of(image), rank(probabilities, self.labels, top_k))
 
-    def _session_for(self, workers: int) -> Session:
+    def _classify_batches(
+        self, images: Iterable[ImageInput], top_k: int, workers: int
+    ) -> Iterator[Prediction]:
+        """As `classify_many`: threads decode, the devices take what they made in full batches."""
+        from fungi_onnx.overlap import batched, in_order
+
+        def attempt(image: ImageInput) -> tuple[str | None, Any]:
+            name = images_.name_of(image)
+            try:
+                return name, self.prepare(image)
+            except ImageError as error:
+                return name, error
+
+        def answer(batch: list[tuple[str | None, Any]]) -> list[Prediction]:
+            tensors = [found for _, found in batch if not isinstance(found, ImageError)]
+            rows = iter(self._session.run(np.stack(tensors)) if tensors else ())
+            return [
+                Prediction(name, (), found)
+                if isinstance(found, ImageError)
+                else Prediction(name, rank(next(rows), self.labels, top_k))
+                for name, found in batch
+            ]
+
+        size, parallel = self._session.batch, self._session.parallel
+        # Two batches are decoded while the devices run theirs and one more is being stacked.
+        ahead = max(4, -(-2 * size // workers))
+        prepared = in_order(attempt, images, workers, ahead=ahead)
+        for predictions in in_order(answer, batched(prepared, size), parallel + 1, ahead=1):
+            yield from predictions
+
+    def _problem_on_gpu(self) -> str:
+        """Why the GPU that was found had better not be used; empty if a golden probe passes."""
+        from fungi_onnx import selftest
+
+        try:
+            report = selftest.run(self, most=1)
+        except DeviceUnavailableError as error:
+            return str(error)
+        problems = [result.problem for result in report.results if result.problem is not None]
+        return f"{self.device} answers wrongly: {problems[0]}" if problems else ""
+
+    def _session_for(self, workers: int) -> Session | Pool:
         """What several threads run at once: one session, with a single thread for each run.
 
         Measured on 12-megapixel photos and two cores: 35 a second, with a session of its own for
         each worker 36; with one session of two threads, which the workers fight for, 25.
         """
-        if workers == 1 or self.threads == 1 or self.device != "cpu":
+        if workers == 1 or self.threads == 1:
             return self._session
         if self._single is None:
             from fungi_onnx.session import Session
@@ -185,27 +257,32 @@ class FungiClassifier:
             self._single = single
         return self._single
 
-    def __call__(self, images: NDArray[np.floating]) -> NDArray[np.float32]:
+    def __call__(self, images: NDArray[np.floating] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """The hub module's own call.
 
         Args:
-            images: float [N, height, width, 3], RGB in [0, 1], of the model's `image_size`.
+            images: float [N, height, width, 3], RGB in [0, 1], of the model's `image_size`; or
+                levels, uint8, if the model takes 8 bits.
 
         Returns:
             float32 [N, classes]: one probability a class.
 
         Raises:
+            DeviceUnavailableError: the GPU failed.
             TypeError: not a float array.
             ValueError: another shape, or values outside [0, 1].
         """
         images = np.asarray(images)
-        if not np.issubdtype(images.dtype, np.floating):
+        levels = images.dtype == np.uint8 and self.model.uint8_input
+        if not (levels or np.issubdtype(images.dtype, np.floating)):
             raise TypeError(f"images must be float in [0, 1], not {images.dtype}; divide by 255")
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3):
             expected = f"[N, {self.image_size[0]}, {self.image_size[1]}, 3]"
             raise ValueError(f"images must have the shape {expected}, not {list(images.shape)}")
         if len(images) == 0:
             return np.empty((0, len(self.labels)), np.float32)
+        if levels:
+            return self._session.run(np.ascontiguousarray(images, np.uint8))
         low, high = float(images.min()), float(images.max())
         # A hair beyond the range is rounding; 0..255 is the common mistake. NaN fails as well.
         if not (low >= -0.001 and high <= 1.001):
@@ -216,6 +293,11 @@ class FungiClassifier:
         """The graph must have the tensors that its metadata promises."""
         image_shape, output_shape = self._session.shapes()
         promised = [self.model.height, self.model.width, 3], [len(self.model.labels)]
+        if self.model.uint8_input and not self._session.uint8:
+            raise ModelFormatError(
+                f"{self.path}: its metadata promises the input '{UINT8_INPUT}', and the graph has"
+                " none; make it again"
+            )
         if (list(image_shape[1:]), list(output_shape[1:])) != promised:
             raise ModelFormatError(
                 f"{self.path}: the graph takes {image_shape} and gives {output_shape}, but its"

@@ -39,7 +39,7 @@ def batch(options: argparse.Namespace) -> int:
     """Names what is on the photos of a folder or a list, into a file."""
     import hashlib
 
-    from fungi_onnx import bulk, listing, results
+    from fungi_onnx import bulk, cpus, listing, results
     from fungi_onnx.progress import Progress
 
     files = results.files(options.output)  # wrong usage is told before any work
@@ -68,7 +68,12 @@ def batch(options: argparse.Namespace) -> int:
             lambda: listing.count(options.source, files),
         )
         summary = bulk.run(
-            classifier, bursts, out, progress, top_k=options.top_k, workers=options.workers
+            classifier,
+            bursts,
+            out,
+            progress,
+            top_k=options.top_k,
+            workers=options.workers or cpus.available(),
         )
     if options.json:
         _print_json(summary.to_dict())
@@ -158,6 +163,7 @@ def doctor(options: argparse.Namespace) -> int:
     else:
         rows = {**facts["versions"], **{key: facts[key] for key in ("machine", "threads", "cache")}}
         rows["model"] = facts["model"].get("path", "none")
+        rows.update({f"cuda {link}": state for link, state in facts["cuda"].items()})
         rows.update({f"device {name}": state for name, state in facts["devices"].items()})
         _print_table(rows)
     if problem := facts["model"].get("error"):

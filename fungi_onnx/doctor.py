@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from fungi_onnx import __version__, cpus, graph_cache, model_file
+from fungi_onnx import __version__, cpus, cuda, graph_cache, model_file
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.errors import DeviceUnavailableError, FungiOnnxError
-from fungi_onnx.session import CUDA
 
 
 def examine(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -24,6 +23,7 @@ def examine(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     Nothing is raised for a missing or broken model: the finding is then in ``["model"]["error"]``.
     """
     cache, reason = graph_cache.locate()
+    links, gpus = _cuda()
     facts: dict[str, Any] = {
         "versions": {
             "fungi-onnx": __version__,
@@ -35,18 +35,37 @@ def examine(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": cpus.available(),
         "cache": str(cache) if cache else f"none: {reason}",
+        "cuda": links,
     }
+    devices = ["cpu", *(f"cuda:{index}" for index in range(gpus))]
     try:
         path = model_file.find(model)
         facts["model"] = {"path": str(path), "megabytes": round(path.stat().st_size / 1e6, 1)}
-        devices = {device: _try(path, device) for device in ("cpu", "cuda")}
+        states = {device: _try(path, device) for device in devices}
         facts["model"]["name"] = FungiClassifier(path, device="cpu").model.name
-        facts["devices"] = devices
+        facts["devices"] = states
     except FungiOnnxError as error:
         facts.setdefault("model", {})["error"] = f"{type(error).__name__}: {error}"
-        built = ["cpu", *(["cuda"] if CUDA in ort.get_available_providers() else [])]
-        facts["devices"] = dict.fromkeys(built, "built in, not tried without a model")
+        facts["devices"] = dict.fromkeys(devices, "not tried without a model")
+    if not gpus:
+        facts["devices"]["cuda"] = "not usable, see cuda driver"
     return facts
+
+
+def _cuda() -> tuple[dict[str, str], int]:
+    """The chain from the package to the GPU, a line for each link, and the number of GPUs."""
+    driver = cuda.driver()
+    newest = ".".join(map(str, driver.version)) if driver.version else ""
+    gpus = ", ".join(f"cuda:{index} {name}" for index, name in enumerate(driver.gpus))
+    links = {
+        "package": cuda.package_problem() or f"built for CUDA {cuda.built_for()}",
+        "driver": "; ".join(driver.problems) or f"up to CUDA {newest}",
+        "gpus": gpus or "none",
+    }
+    if cuda.built_for():
+        missing = ", ".join(cuda.missing_libraries())
+        links["libraries"] = f"not found, {missing}: {cuda.INSTALL}" if missing else "found"
+    return links, len(driver.gpus)
 
 
 def _try(path: Path, device: str) -> str:
@@ -68,13 +87,11 @@ def _try(path: Path, device: str) -> str:
 
 
 def _onnxruntime_version() -> str:
-    installed = [
-        f"{package} {found}"
-        for package in ("onnxruntime", "onnxruntime-gpu")
-        if (found := _version(package)) != "not installed"
-    ]
-    both = " - both are installed and overwrite each other: uninstall both, then install one"
-    return ", ".join(installed) + (both if len(installed) > 1 else "") or ort.__version__
+    installed = cuda.packages()
+    text = ", ".join(f"{package} {found}" for package, found in installed.items())
+    if len(installed) > 1:
+        text += f" - both are installed and overwrite each other: {cuda.SWAP}"
+    return text or str(ort.__version__)
 
 
 def _version(package: str) -> str:

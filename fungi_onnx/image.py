@@ -264,3 +264,8 @@ def _area(pixels: NDArray[np.uint8], height: int, width: int, orientation: int) 
     if smaller == (height, width):
         return pixels
     return _bilinear(pixels, height, width, orientation)
+
+
+def to_levels(tensor: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The nearest whole levels, uint8, of a picture in [0, 1] that was resized."""
+    return np.asarray(np.rint(tensor * np.float32(255)), np.uint8)

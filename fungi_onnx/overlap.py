@@ -56,3 +56,28 @@ def in_order(
             raise failure
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items, and of those that are left at the end or before a failure.
+
+    Raises:
+        Whatever ``items`` raise, in its turn.
+    """
+    batch: list[Item] = []
+    failure = None
+    source = iter(items)
+    while failure is None:
+        try:
+            batch.append(next(source))
+        except StopIteration:
+            break
+        except Exception as error:
+            failure = error
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+    if failure is not None:
+        raise failure

@@ -7,14 +7,18 @@ that the file states for the kind of device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fungi_onnx import image
 from fungi_onnx.model_file import ModelFile, Probe
+
+if TYPE_CHECKING:
+    from fungi_onnx.bound import Images
 
 
 class Classifier(Protocol):
@@ -24,8 +28,8 @@ class Classifier(Protocol):
     device: str
     image_size: tuple[int, int]
 
-    def __call__(self, images: NDArray[np.floating]) -> NDArray[np.float32]:
-        """float [N, height, width, 3] in [0, 1] → float32 [N, classes]."""
+    def on_each_device(self) -> dict[str, Callable[[Images], NDArray[np.float32]]]:
+        """By the device's name: float32 [N, height, width, 3] → float32 [N, classes]."""
         ...
 
 
@@ -64,22 +68,43 @@ class Report:
         }
 
 
-def run(classifier: Classifier) -> Report:
-    """Runs the model file's golden probes on the classifier's device."""
+def run(classifier: Classifier, *, most: int | None = None) -> Report:
+    """Runs the model file's golden probes on the classifier's device, or on each of several.
+
+    Args:
+        classifier: of any device.
+        most: how many probes; by default all.
+
+    Raises:
+        DeviceUnavailableError: a GPU failed.
+    """
     probes = classifier.model.probes
     kind = classifier.device.split(":")[0]
     tolerance, log_tolerance = probes.tolerance[kind], probes.log_tolerance.get(kind)
-    results = tuple(
-        _check(probe, _probabilities(classifier, probe), tolerance, log_tolerance)
-        for probe in probes.pictures
-    )
-    return Report(classifier.device, tolerance, log_tolerance, results)
+    devices = classifier.on_each_device()
+    results = []
+    for device, answer in devices.items():
+        for probe in probes.pictures[:most]:
+            for form, tensor in _forms(classifier, probe):
+                where = f" on {device}" if devices.keys() - {device} else ""
+                (probabilities,) = answer(tensor[np.newaxis])
+                results.append(
+                    _check(
+                        replace(probe, name=f"{probe.name}{form}{where}"),
+                        probabilities,
+                        tolerance,
+                        log_tolerance,
+                    )
+                )
+    return Report(classifier.device, tolerance, log_tolerance, tuple(results))
 
 
-def _probabilities(classifier: Classifier, probe: Probe) -> NDArray[np.float32]:
+def _forms(classifier: Classifier, probe: Probe) -> Iterator[tuple[str, Images]]:
+    """The probe's picture in each form that the model takes."""
     tensor = image.to_tensor(image.read_rgb(probe.png), *classifier.image_size)
-    (probabilities,) = classifier(tensor[np.newaxis])
-    return np.asarray(probabilities)
+    yield "", tensor
+    if classifier.model.uint8_input:
+        yield " in 8 bits", image.to_levels(tensor)
 
 
 def log_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

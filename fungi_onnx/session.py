@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import functools
+import logging
 import mmap
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from fungi_onnx import cpus, graph_cache
+from fungi_onnx import cpus, cuda, graph_cache
+from fungi_onnx.bound import BoundSession, Images
 from fungi_onnx.errors import DeviceUnavailableError, ModelFormatError
-from fungi_onnx.model_file import INPUT, OUTPUT
+from fungi_onnx.image import to_levels
+from fungi_onnx.model_file import INPUT, OUTPUT, UINT8_INPUT
+from fungi_onnx.tuning import DEFAULT_TUNING, Tuning
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+
+logger = logging.getLogger("fungi_onnx")
 
 
 class Session:
@@ -26,6 +33,9 @@ class Session:
         device: where it really runs: ``"cpu"``, ``"cuda:0"``, ...
         threads: intra-op threads on the CPU.
         metadata: the file's ``metadata_props``.
+        uint8: whether `run` takes pictures as whole levels, too.
+        batch: how many pictures a run has at most; more are cut into several runs.
+        parallel: how many runs at once keep a GPU busy; on the CPU each thread may have its own.
     """
 
     def __init__(
@@ -35,16 +45,19 @@ class Session:
         threads: int | None = None,
         *,
         cache: bool = False,
+        tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
         """Loads the model.
 
         Args:
             path: an ONNX file with the input and output of the contract.
-            device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA if it really works
-                here, else the CPU. A device that is named is never replaced by another.
+            device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: CUDA if the model can be
+                loaded there, else the CPU, which the log then says. A device that is named is
+                never replaced by another.
             threads: CPU threads; by default the number of CPUs this process may use.
             cache: load the graph that was optimised for this machine, and keep it for the next
                 time, in the user's cache folder (see `fungi_onnx.graph_cache`).
+            tuning: how it is run on a GPU.
 
         Raises:
             DeviceUnavailableError: the named device cannot run the model here.
@@ -54,18 +67,35 @@ class Session:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.threads = threads or cpus.available()
-        plan = plan_providers(device, ort.get_available_providers())
-        missing = _preload_cuda() if plan[0][0] == CUDA else ""
-        self._session = _load(path, plan, self.threads, cache=cache, explicit=device != "auto")
-        used = self._session.get_providers()[0]
-        if device != "auto" and used != plan[0][0]:
-            # onnxruntime goes on with the CPU when CUDA cannot be loaded, and only logs it.
-            reason = f"onnxruntime {ort.__version__} could only use {used}"
-            raise _unavailable(device, f"{reason} ({missing})" if missing else reason)
-        self.device = "cpu" if used == CPU else f"cuda:{plan[0][1]['device_id']}"
+        kind, index = parse_device(device)
+        found, problem = None, None
+        if kind != "cpu":
+            found, problem = _load_on_gpu(path, index, self.threads, tuning)
+            if found is None and kind == "cuda":
+                # Is it the model or the device? The CPU tells.
+                _load(path, self.threads, cache=cache)
+                raise _unavailable(device, problem)
+        self.device = "cpu" if found is None else f"cuda:{index}"
+        self._session = found or _load(path, self.threads, cache=cache)
+        if problem:
+            say_why_not_cuda(problem)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.uint8 = UINT8_INPUT in [
+            tensor.name for tensor in self._session.get_overridable_initializers()
+        ]
+        self.batch, self.parallel = 1, self.threads
+        self._bound: BoundSession | None = None
+        if found is not None:
+            self.batch, self.parallel = tuning.batches[-1], tuning.streams
+            classes = self.shapes()[1][-1]
+            self._bound = BoundSession(self._session, ("cuda", index), classes, tuning)
 
-    def shapes(self) -> tuple[list[int | str | None], list[int | str | None]]:
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Itself: one device."""
+        return (self,)
+
+    def shapes(self) -> tuple[list[Any], list[Any]]:
         """The shapes of ``images`` and ``probabilities``; open dimensions are names or None.
 
         Raises:
@@ -81,63 +111,106 @@ class Session:
             )
         return inputs[0].shape, next(tensor.shape for tensor in outputs if tensor.name == OUTPUT)
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [N, height, width, 3] in [0, 1] → float32 [N, classes]."""
-        (probabilities,) = self._session.run([OUTPUT], {INPUT: images})
+    def warm_up(self, most: int) -> None:
+        """Runs each batch size up to ``most`` on a GPU, so that no later run is the first of one.
+
+        Raises:
+            DeviceUnavailableError: the GPU failed.
+        """
+        if self._bound is not None:
+            height, width = self.shapes()[0][1:3]
+            pictures = np.zeros((most, height, width, 3), np.float32)
+            for size in self._bound.sizes(most):
+                self.run(to_levels(pictures[:size]) if self.uint8 else pictures[:size])
+
+    def run(self, images: Images) -> NDArray[np.float32]:
+        """The model's answers.
+
+        Args:
+            images: float32 [N, height, width, 3] in [0, 1]; or, if `uint8`, whole levels, uint8.
+
+        Returns:
+            float32 [N, classes].
+
+        Raises:
+            DeviceUnavailableError: the GPU failed.
+        """
+        if self._bound is not None:
+            try:
+                return self._bound.run(images)
+            except Exception as error:  # onnxruntime raises a dozen unrelated types
+                index = int(self.device.partition(":")[2])
+                raise _unavailable(self.device, cuda.reason(index, str(error))) from None
+        feed: dict[str, Images] = {INPUT: images}
+        if images.dtype == np.uint8:
+            feed = {INPUT: np.empty((0, *images.shape[1:]), np.float32), UINT8_INPUT: images}
+        (probabilities,) = self._session.run([OUTPUT], feed)
         return np.asarray(probabilities, np.float32)
 
 
-def plan_providers(device: str, available: list[str]) -> list[tuple[str, dict[str, str]]]:
-    """Which execution providers to ask for, as a pure function of the wish and the package.
-
-    Args:
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        available: ``onnxruntime.get_available_providers()``: what the package was built with.
-
-    Returns:
-        (provider, options) pairs in order of preference.
+def parse_device(device: str) -> tuple[str, int]:
+    """``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``, as its kind and the GPU's index.
 
     Raises:
-        DeviceUnavailableError: CUDA is named and the package was built without it.
-        ValueError: ``device`` is none of the above.
+        ValueError: it is none of these.
     """
-    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", device)
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::([0-9]{1,3}))?", device)
     if match is None or (match[2] is not None and match[1] != "cuda"):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', not '{device}'")
-    cpu = (CPU, dict[str, str]())
-    if match[1] == "cpu" or (match[1] == "auto" and CUDA not in available):
-        return [cpu]
-    if CUDA not in available:
-        raise DeviceUnavailableError(
-            f"device '{device}' was asked for, but the installed onnxruntime {ort.__version__} is"
-            " built without CUDA: pip uninstall onnxruntime, then pip install 'fungi-onnx[gpu]'"
-        )
-    return [(CUDA, {"device_id": match[2] or "0"}), cpu]
+    return match[1], int(match[2] or 0)
 
 
-def _load(
-    path: Path,
-    plan: list[tuple[str, dict[str, str]]],
-    threads: int,
-    *,
-    cache: bool,
-    explicit: bool,
-) -> ort.InferenceSession:
+@functools.cache  # once is enough
+def say_why_not_cuda(problem: str) -> None:
+    """Tells the log that ``device="auto"`` is the CPU: loudly where CUDA was installed."""
+    level = logging.WARNING if "onnxruntime-gpu" in cuda.packages() else logging.INFO
+    logger.log(level, "device 'auto' is the CPU: %s", problem)
+
+
+def _load(path: Path, threads: int, *, cache: bool) -> ort.InferenceSession:
+    """A session on the CPU.
+
+    Raises:
+        ModelFormatError: the file is not a model that onnxruntime can load.
+    """
     try:
-        if plan[0][0] == CPU and cache and (session := _from_cache(path, threads)):
+        if cache and (session := _from_cache(path, threads)):
             return session
-        return ort.InferenceSession(str(path), _options(path, threads), providers=plan)
+        return ort.InferenceSession(str(path), _options(path, threads), providers=[CPU])
     except Exception as error:  # onnxruntime raises a dozen unrelated types, all named alike
-        if plan[0][0] == CPU:
-            raise ModelFormatError(
-                f"{path} is not a model that onnxruntime {ort.__version__} can load: {error}"
-            ) from None
-        reason = str(error)
-    # Is it the model or the device? The CPU tells.
-    session = _load(path, plan[1:], threads, cache=cache, explicit=explicit)
-    if explicit:
-        raise _unavailable(f"cuda:{plan[0][1]['device_id']}", reason)
-    return session
+        raise ModelFormatError(
+            f"{path} is not a model that onnxruntime {ort.__version__} can load: {error}"
+        ) from None
+
+
+def _load_on_gpu(
+    path: Path, index: int, threads: int, tuning: Tuning
+) -> tuple[ort.InferenceSession | None, str]:
+    """A session on a GPU; or None and why there is none, and what mends it."""
+    if problem := cuda.package_problem():
+        return None, problem
+    cuda.preload()
+    try:
+        session = ort.InferenceSession(
+            str(path),
+            _options(path, threads),
+            providers=[(cuda.PROVIDER, cuda.provider_options(index, tuning)), CPU],
+            enable_fallback=0,  # by itself it prints, and takes the CPU
+        )
+    except Exception as error:  # as above
+        return None, cuda.reason(index, str(error))
+    # Where the provider's library cannot be loaded onnxruntime goes on with the CPU all the same.
+    if session.get_providers()[0] != cuda.PROVIDER:
+        return None, cuda.reason(index)
+    session.disable_fallback()  # nor may a run that fails
+    return session, ""
+
+
+def _unavailable(device: str, reason: str) -> DeviceUnavailableError:
+    return DeviceUnavailableError(
+        f"device '{device}' was asked for and cannot run the model here: {reason}"
+        " (fungi-onnx doctor shows the whole chain)"
+    )
 
 
 def _options(path: Path, threads: int) -> ort.SessionOptions:
@@ -230,18 +303,3 @@ def _optimised(graph: Path, threads: int) -> ort.InferenceSession:
     options = _options(graph, threads)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(str(graph), options, providers=[CPU])
-
-
-def _preload_cuda() -> str:
-    """Loads the CUDA and cuDNN libraries of pip's NVIDIA wheels; gives what was not found."""
-    ort.set_default_logger_severity(4)  # the same again, in many words, on standard error
-    with contextlib.redirect_stdout(io.StringIO()) as said:  # it prints
-        ort.preload_dlls()
-    return "; ".join(line for line in said.getvalue().splitlines() if line.startswith("Failed"))
-
-
-def _unavailable(device: str, reason: str) -> DeviceUnavailableError:
-    return DeviceUnavailableError(
-        f"device '{device}' was asked for and cannot run the model here: {reason};"
-        " what is missing says: fungi-onnx doctor"
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from fungi_onnx import __version__
 from fungi_onnx.classifier import FungiClassifier
+from fungi_onnx.errors import DeviceUnavailableError
 from fungi_onnx.limits import Limits
 from fungi_onnx.server import operations, page, problems, schemas, v1, v2
 from fungi_onnx.server.body import Bodies
@@ -28,16 +29,23 @@ from fungi_onnx.server.settings import Settings
 logger = logging.getLogger("fungi_onnx.server")
 
 
-def application(classifier: FungiClassifier, settings: Settings, limits: Limits) -> ASGIApp:
+def application(
+    classifier: FungiClassifier,
+    settings: Settings,
+    limits: Limits,
+    on_failure: Callable[[DeviceUnavailableError], None] = lambda _: None,
+) -> ASGIApp:
     """Makes the application.
 
     Args:
         classifier: the model, with a session of one thread.
         settings: how it is served.
         limits: those that the classifier has, to be told to clients.
+        on_failure: as of `Engine`: is told when nothing can be answered any more.
     """
     metrics = Metrics(classifier, settings.workers)
-    engine, bodies = Engine(classifier, settings, metrics), Bodies(settings, metrics)
+    engine = Engine(classifier, settings, metrics, on_failure)
+    bodies = Bodies(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -82,7 +90,10 @@ def application(classifier: FungiClassifier, settings: Settings, limits: Limits)
 
 
 async def _probe(engine: Engine) -> None:
-    report = await engine.probe()
+    try:
+        report = await engine.probe()
+    except DeviceUnavailableError:
+        return  # the server stops, and says so
     passed = sum(result.problem is None for result in report.results)
     text = f"{passed} of {len(report.results)} golden probes passed on {report.device}"
     if report.ok:

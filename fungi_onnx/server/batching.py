@@ -11,10 +11,10 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers items into batches, runs one batch at a time, and gives each item its own result.
+    """Gathers items into batches, runs them, and gives each item its own result.
 
-    A batch begins when it is full, or when its first item has waited for the delay; while one runs,
-    the next ones gather. It belongs to one event loop.
+    A batch begins when it is full, or when its first item has waited for the delay; while as many
+    run as may, the next ones gather. It belongs to one event loop.
     """
 
     def __init__(
@@ -23,6 +23,7 @@ class Batcher(Generic[Item, Result]):
         *,
         size: int,
         delay: float,
+        parallel: int = 1,
     ) -> None:
         """Makes a batcher.
 
@@ -30,13 +31,15 @@ class Batcher(Generic[Item, Result]):
             run: one result for each item, in their order.
             size: items in a batch at most.
             delay: seconds that the first item of a batch waits for others, at most.
+            parallel: batches that run at once.
         """
         self._run = run
         self._size = size
         self._delay = delay
+        self._parallel = parallel
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None] | None] = set()
 
     async def __call__(self, item: Item) -> Result:
         """The item's result.
@@ -57,8 +60,8 @@ class Batcher(Generic[Item, Result]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._running is None and self._waiting:
-            self._running = asyncio.get_running_loop().create_task(self._work())
+        if len(self._running) < self._parallel and self._waiting:
+            self._running.add(asyncio.get_running_loop().create_task(self._work()))
 
     async def _work(self) -> None:
         try:
@@ -67,7 +70,8 @@ class Batcher(Generic[Item, Result]):
                 if 0 < len(self._waiting) < self._size and self._timer is not None:
                     break  # those that wait have not waited long enough
         finally:
-            self._running = None
+            # At once, and not when the task is done: what comes in between would wait for ever.
+            self._running.discard(asyncio.current_task())
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         here = [waiting for waiting in self._waiting if not waiting[1].cancelled()]

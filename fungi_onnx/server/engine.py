@@ -8,23 +8,24 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fungi_onnx import selftest
 from fungi_onnx.classifier import FungiClassifier
-from fungi_onnx.errors import ImageError
+from fungi_onnx.errors import DeviceUnavailableError, ImageError
 from fungi_onnx.prediction import Prediction, rank
 from fungi_onnx.server.batching import Batcher
 from fungi_onnx.server.metrics import Metrics
-from fungi_onnx.server.problems import busy
+from fungi_onnx.server.problems import ProblemError, busy
 from fungi_onnx.server.settings import Settings
 from fungi_onnx.views import Crop, View
 
 Result = TypeVar("Result")
-Tensor = NDArray[np.float32]
+Tensor = NDArray[np.float32] | NDArray[np.uint8]
+Probabilities = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,45 @@ class Engine:
     Attributes:
         classifier: the model that answers; its session has one thread, and each worker uses it.
         report: the outcome of the golden probes; None until they have run.
+        failure: why the device can no longer be used; None as long as it can.
         pending: pictures that were accepted and not yet answered.
     """
 
-    def __init__(self, classifier: FungiClassifier, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        classifier: FungiClassifier,
+        settings: Settings,
+        metrics: Metrics,
+        on_failure: Callable[[DeviceUnavailableError], None] = lambda _: None,
+    ) -> None:
+        """Starts the threads.
+
+        Args:
+            classifier: the model.
+            settings: how it is served.
+            metrics: what is counted.
+            on_failure: is told, maybe more than once and from any thread, that the device can no
+                longer be used. A GPU that has failed does not come back in the same process.
+        """
         self.classifier = classifier
         self.report: selftest.Report | None = None
+        self.failure: DeviceUnavailableError | None = None
         self.pending = 0
         self._capacity = settings.capacity
         self._timeout = settings.timeout
         self._metrics = metrics
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="fungi-onnx")
+        self._batch = settings.batch
+        self._on_failure = on_failure
         self._batcher = None
         if settings.batch > 1:
-            self._runner = ThreadPoolExecutor(1, thread_name_prefix="fungi-onnx-batch")
+            parallel = 1 if classifier.device == "cpu" else classifier.parallel
+            self._runner = ThreadPoolExecutor(parallel, thread_name_prefix="fungi-onnx-batch")
             self._batcher = Batcher(
-                self._run_batch, size=settings.batch, delay=settings.batch_delay
+                self._run_batch,
+                size=settings.batch,
+                delay=settings.batch_delay,
+                parallel=parallel,
             )
         metrics.watch("fungi_onnx_pending", "Pictures accepted.", lambda: self.pending)
         metrics.watch("fungi_onnx_capacity", "Of them at most.", lambda: self._capacity)
@@ -81,8 +105,10 @@ class Engine:
         """The outcome of the golden probes, if all passed.
 
         Raises:
-            ProblemError: 503, they are still being checked, or one failed.
+            ProblemError: 503, they are still being checked, or one failed; or the device did.
         """
+        if self.failure is not None:
+            raise _failed(self.failure)
         if self.report is None:
             raise busy("The server is starting: the golden probes are being checked.", "Starting")
         if not self.report.ok:
@@ -109,8 +135,16 @@ class Engine:
     async def probe(self) -> selftest.Report:
         """Runs the model's golden probes; before they passed, nothing else is taken."""
         loop = asyncio.get_running_loop()
-        self.report = await loop.run_in_executor(self._workers, selftest.run, self.classifier)
+        self.report = await loop.run_in_executor(self._workers, self._check)
         return self.report
+
+    def _check(self) -> selftest.Report:
+        try:
+            self.classifier.warm_up(self._batch)
+            return selftest.run(self.classifier)
+        except DeviceUnavailableError as error:
+            self._fail(error)
+            raise
 
     async def classify(
         self, pictures: Sequence[Picture], look: Look, gone: Callable[[], bool]
@@ -139,14 +173,19 @@ class Engine:
         async with self._admitted(1):
             return await self._in_turn(job, gone)
 
-    def infer(self, images: NDArray[np.floating]) -> Tensor:
+    def infer(self, images: NDArray[Any]) -> Probabilities:
         """The classifier's own call, with its time taken; for a job.
 
         Raises:
+            ProblemError: 503, the device failed.
             TypeError, ValueError: ``images`` are not what it takes.
         """
         start = time.perf_counter()
-        probabilities = self.classifier(images)
+        try:
+            probabilities = self.classifier(images)
+        except DeviceUnavailableError as error:
+            self._fail(error)
+            raise _failed(error) from None
         self._metrics.stage.labels("inference").observe(time.perf_counter() - start)
         self._metrics.batch.observe(len(images))
         return probabilities
@@ -171,7 +210,11 @@ class Engine:
             self.pending -= count
 
     def _ready(self) -> bool:
-        return self.report is not None and self.report.ok
+        return self.failure is None and self.report is not None and self.report.ok
+
+    def _fail(self, error: DeviceUnavailableError) -> None:
+        self.failure = error
+        self._on_failure(error)
 
     async def _classify(self, picture: Picture, look: Look, gone: Callable[[], bool]) -> Prediction:
         try:
@@ -207,10 +250,14 @@ class Engine:
         tensor = self._decode(picture, look)
         return self._prediction(picture, self.infer(tensor[np.newaxis])[0], look)
 
-    def _prediction(self, picture: Picture, probabilities: Tensor, look: Look) -> Prediction:
+    def _prediction(self, picture: Picture, probabilities: Probabilities, look: Look) -> Prediction:
         return Prediction(picture.name, rank(probabilities, self.classifier.labels, look.top_k))
 
-    async def _run_batch(self, tensors: list[Tensor]) -> list[tuple[Tensor, float]]:
+    async def _run_batch(self, tensors: list[Tensor]) -> list[tuple[Probabilities, float]]:
         loop, begun = asyncio.get_running_loop(), time.perf_counter()
         rows = await loop.run_in_executor(self._runner, lambda: self.infer(np.stack(tensors)))
         return [(row, begun) for row in rows]
+
+
+def _failed(error: DeviceUnavailableError) -> ProblemError:
+    return busy(f"The server stops, its device has failed: {error}", "DeviceFailed")

@@ -12,6 +12,7 @@ import sys
 import uvicorn
 
 from fungi_onnx.classifier import FungiClassifier
+from fungi_onnx.errors import DeviceUnavailableError
 from fungi_onnx.limits import Limits
 from fungi_onnx.server.app import application
 from fungi_onnx.server.protocol import Protocol
@@ -44,19 +45,28 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(
     classifier: FungiClassifier, listener: socket.socket, settings: Settings, limits: Limits
 ) -> None:
-    """Serves until SIGTERM or Ctrl-C, and then finishes what was accepted.
+    """Serves until SIGTERM or Ctrl-C, or until the GPU fails; then finishes what was accepted.
 
     Args:
         classifier: the model, with a session of one thread.
         listener: as of `bind`.
         settings: how it is served.
         limits: those that the classifier has.
+
+    Raises:
+        DeviceUnavailableError: the GPU failed. Whatever started the server may start it again.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
     _keep_memory()
     _log()
+    failures: list[DeviceUnavailableError] = []
+
+    def on_failure(error: DeviceUnavailableError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
     config = uvicorn.Config(
-        application(classifier, settings, limits),
+        application(classifier, settings, limits, on_failure),
         http=Protocol,
         ws="none",
         log_config=None,
@@ -84,6 +94,8 @@ def serve(
         server.run(sockets=[listener])
     finally:
         logger.info("stopped: %d requests were answered", server.server_state.total_requests)
+    if failures:
+        raise failures[0]
 
 
 def _log() -> None:
