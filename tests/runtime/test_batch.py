@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet as pq
 
-from fungi_onnx import FungiClassifier, Prediction, bulk
+from fungi_onnx import FungiClassifier, Prediction, bulk, cli, cpus
 from fungi_onnx.progress import Progress, duration
 from fungi_onnx.results import Results
 
@@ -201,6 +202,33 @@ def test_serial_and_parallel_are_one(
         assert batch("photos", "-o", f"{workers}.csv", "--workers", workers).returncode == 0
     first = (tmp_path / "1.csv").read_bytes()
     assert (tmp_path / "2.csv").read_bytes() == (tmp_path / "7.csv").read_bytes() == first
+
+
+@pytest.mark.skipif(cpus.available() < 2, reason="there is one CPU")
+def test_all_cpus_work_unless_told_otherwise(
+    tiny: Path, photos: Callable[[int], Path], tmp_path: Path
+) -> None:
+    def most_at_once(*options: str) -> int:
+        """The classifying threads of the command, run in this process, at its busiest."""
+        seen, ended = 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal seen
+            while not ended.wait(0.001):
+                names = [thread.name for thread in threading.enumerate()]
+                seen = max(seen, sum(name.startswith("fungi-onnx_") for name in names))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        out = tmp_path / f"{len(options)}.jsonl"
+        code = cli.main(["batch", str(photos(60)), "-m", str(tiny), "-o", str(out), *options])
+        ended.set()
+        watcher.join()
+        assert code == 0
+        return seen
+
+    assert most_at_once() == cpus.available()
+    assert most_at_once("--workers", "1") == 1
 
 
 @SUFFIXES

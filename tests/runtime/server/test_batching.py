@@ -129,11 +129,27 @@ def test_who_has_gone_takes_no_place() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("count", [1, 7, 100])
-def test_everybody_gets_an_answer_whatever_the_timing(count: int) -> None:
+def test_as_many_run_at_once_as_may() -> None:
     async def scenario() -> None:
         runs = Runs()
-        batcher = Batcher(runs, size=5, delay=0.001)
+        runs.go.clear()
+        batcher = Batcher(runs, size=2, delay=0.01, parallel=2)
+        tasks = [asyncio.create_task(batcher(number)) for number in range(7)]
+        await asyncio.sleep(0.1)
+        assert runs.batches == [[0, 1], [2, 3]]
+        runs.go.set()
+        assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10, 12]
+        assert runs.batches == [[0, 1], [2, 3], [4, 5], [6]]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+@pytest.mark.parametrize("count", [1, 7, 100])
+def test_everybody_gets_an_answer_whatever_the_timing(count: int, parallel: int) -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        batcher = Batcher(runs, size=5, delay=0.001, parallel=parallel)
 
         async def come(number: int) -> int:
             await asyncio.sleep(number % 7 / 1000)
