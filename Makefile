@@ -1,7 +1,8 @@
 # make demo | test | fuzz | bench | fixtures | format | clean; `make` alone lists them.
 #
 # Two environments, so that the absence of TensorFlow where pictures are classified is a fact:
-# .venv/export holds TensorFlow and the exporter, .venv/runtime holds neither.
+# .venv/export holds TensorFlow and the exporter, .venv/runtime holds neither. A third, .venv/gpu, has
+# onnxruntime's package for GPUs, which must not be in one with that for the CPU.
 
 PYTHON ?= python3
 EXPORT := .venv/export/bin
@@ -16,7 +17,7 @@ ROUNDS := 9
 PHOTOS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser fuzz bench lint fixtures format clean environments
+.PHONY: help demo test browser gpu fuzz bench lint fixtures format clean environments
 
 help: ## Lists these commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,8 +29,9 @@ demo: build/standin.onnx .venv/runtime/.ready ## Builds a stand-in module, expor
 	@echo; echo "== The sample pictures, in the same environment"
 	$(RUNTIME)/fungi-onnx classify -m build/standin.onnx -k 3 $(STANDIN)/samples/*.jpg
 
-test: lint browser ## Runs everything: linters, types, all tests, the README.
+test: lint browser gpu ## Runs everything: linters, types, all tests, the README.
 	$(RUNTIME)/pytest tests/runtime
+	$(RUNTIME)/pytest tests/gpu
 	cd export && ../$(EXPORT)/pytest ../tests/export
 	$(RUNTIME)/pytest tests/whole
 	$(MAKE) fuzz
@@ -58,6 +60,13 @@ browser:
 	    chromium bubblewrap fonts-dejavu-core >/dev/null; } \
 	|| echo "== Without them: install chromium and bubblewrap to run all tests"
 
+# What the package for GPUs says where there is none is tested with the package itself (2.5 GB), and
+# with NVIDIA's driver library, which Debian has. Where they cannot be had, those tests say so.
+gpu: .venv/gpu/.ready
+	@test -e .venv/gpu/driver/libcuda.so.1 \
+	|| sh tests/gpu/get_driver.sh .venv/gpu/driver \
+	|| echo "== Without NVIDIA's driver library, which could not be fetched"
+
 fixtures: .venv/export/.ready ## Makes the small model files of tests/data again.
 	$(EXPORT)/python tests/make_fixtures.py
 
@@ -80,6 +89,12 @@ environments: .venv/runtime/.ready .venv/export/.ready
 	$(PYTHON) -m venv $(@D)
 	$(EXPORT)/pip install --quiet --disable-pip-version-check --editable '.[cpu]' --editable './export[dev]'
 	@touch $@
+
+.venv/gpu/.ready: pyproject.toml
+	@echo "== Setting up $(@D) (onnxruntime with CUDA, its libraries, no TensorFlow)"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[gpu]' \
+	&& touch $@ || echo "== Without the package for GPUs, which cannot be had for this kind of machine"
 
 .venv/export/.benchmarks: .venv/export/.ready
 	@echo "== Adding OpenVINO and matplotlib to $(@D)"
