@@ -79,7 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     def on_device(sub: argparse.ArgumentParser, parallel: str = "--threads") -> None:
-        sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+        sub.add_argument(
+            "--device",
+            default="auto",
+            help="cpu, cuda, cuda:N, or several as cuda:0,cuda:1; auto (default): CUDA if it really"
+            " works here, else the CPU",
+        )
         sub.add_argument(
             parallel,
             type=options.positive,
@@ -241,7 +246,7 @@ def _serve(
         "--batch",
         options.positive,
         None,
-        "pictures that may share a run of the model (default 1 on the CPU, 16 on CUDA)",
+        "pictures that may share a run of the model (default 1 on the CPU, 16 on a GPU)",
     )
     option(
         "--batch-delay-ms",

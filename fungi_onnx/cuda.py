@@ -24,6 +24,7 @@ from fungi_onnx.tuning import Tuning
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "pip install 'fungi-onnx[gpu]'"
 SWAP = f"pip uninstall -y onnxruntime onnxruntime-gpu && {INSTALL}"
+_FOR_CUDA_12 = "pip install 'onnxruntime-gpu[cuda,cudnn]<1.27'"  # the last that is built for it
 _PORTABLE = 1  # cudaHostRegisterPortable: pinned for every device
 
 # What onnxruntime's CUDA provider is linked with (readelf -d says so), and cuDNN, which it loads
@@ -129,10 +130,10 @@ def driver() -> Driver:
     newest = number.value // 1000, number.value % 1000 // 10
     problems = []
     if newest[0] < built_for():
+        older = f", or {_FOR_CUDA_12}" if newest[0] == 12 else ""
         problems.append(
             f"the NVIDIA driver can run CUDA up to {newest[0]}.{newest[1]}, and onnxruntime"
-            f" {ort.__version__} needs CUDA {built_for()}: update the driver, or install an"
-            " onnxruntime-gpu that is built for the older CUDA (docs/gpu.md)"
+            f" {ort.__version__} needs CUDA {built_for()}: update the driver{older}"
         )
     if code := cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
         problems.append(
@@ -141,6 +142,11 @@ def driver() -> Driver:
         )
     gpus = tuple(_name(cuda, index) for index in range(count.value))
     return Driver(newest, gpus, tuple(problems))
+
+
+def install_libraries() -> str:
+    """The command that installs the libraries of the onnxruntime that is there."""
+    return f"pip install 'onnxruntime-gpu[cuda,cudnn]=={ort.__version__}'"
 
 
 def missing_libraries() -> list[str]:
@@ -175,7 +181,7 @@ def missing_links(index: int, found: Driver, libraries: list[str]) -> list[str]:
             f"there is no GPU {index} ({shown}); CUDA_VISIBLE_DEVICES limits and numbers them"
         )
     if libraries:
-        links.append(f"libraries are not found, {', '.join(libraries)}: {INSTALL}")
+        links.append(f"libraries are not found, {', '.join(libraries)}: {install_libraries()}")
     return links
 
 

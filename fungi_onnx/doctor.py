@@ -63,8 +63,9 @@ def _cuda() -> tuple[dict[str, str], int]:
         "gpus": gpus or "none",
     }
     if cuda.built_for():
-        missing = ", ".join(cuda.missing_libraries())
-        links["libraries"] = f"not found, {missing}: {cuda.INSTALL}" if missing else "found"
+        links["libraries"] = "found"
+        if missing := ", ".join(cuda.missing_libraries()):
+            links["libraries"] = f"not found, {missing}: {cuda.install_libraries()}"
     return links, len(driver.gpus)
 
 

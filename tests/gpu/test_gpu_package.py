@@ -118,6 +118,12 @@ def copy(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def installed() -> str:
+    """The version of onnxruntime-gpu, by the name of its folder."""
+    (folder,) = (GPU / "lib").glob("*/site-packages/onnxruntime_gpu-*.dist-info")
+    return folder.name.removesuffix(".dist-info").partition("-")[2]
+
+
 def unavailable(result: subprocess.CompletedProcess[str], device: str = "cuda") -> str:
     """Checks how the command fails where a device cannot be had, and gives the reason."""
     assert (result.returncode, result.stdout) == (4, ""), result.stderr
@@ -193,8 +199,7 @@ def test_a_driver_that_is_too_old_and_sees_no_gpu(run: Run) -> None:
     too_old, no_gpu = reason.split("; ")
     assert re.fullmatch(
         r"the NVIDIA driver can run CUDA up to 12\.\d, and onnxruntime 1\.\d+\.\d+ needs CUDA 13:"
-        r" update the driver, or install an onnxruntime-gpu that is built for the older CUDA"
-        r" \(docs/gpu\.md\)",
+        r" update the driver, or pip install 'onnxruntime-gpu\[cuda,cudnn\]<1\.27'",
         too_old,
     )
     assert no_gpu == NO_GPU
@@ -267,7 +272,7 @@ def test_a_missing_cudnn_is_named(run: Run, copy: Callable[..., Path]) -> None:
     reason = unavailable(run("selftest", "-m", TINY, "--device", "cuda", home=home))
     assert reason == (
         f"{NO_DRIVER}; libraries are not found, libcudnn.so.9 (nvidia-cudnn-cu13): pip install"
-        " 'fungi-onnx[gpu]'"
+        f" 'onnxruntime-gpu[cuda,cudnn]=={installed()}'"
     )
 
 
@@ -281,7 +286,8 @@ def test_all_missing_libraries_are_named(run: Run, copy: Callable[..., Path]) ->
     )
     assert "libcudnn.so.9" in expected
     assert reason == (
-        f"{NO_DRIVER}; libraries are not found, {expected}: pip install 'fungi-onnx[gpu]'"
+        f"{NO_DRIVER}; libraries are not found, {expected}: pip install"
+        f" 'onnxruntime-gpu[cuda,cudnn]=={installed()}'"
     )
     doctor = run("doctor", "-m", TINY, home=home).stdout
     assert re.search(rf"^cuda libraries +not found, {re.escape(expected)}: pip ", doctor, re.M)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import unicodedata
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 import fungi_onnx
@@ -231,6 +233,13 @@ def test_doctor(tiny: Path) -> None:
     facts = json.loads(run("doctor", "-m", tiny, "--json").stdout)
     assert facts["versions"]["fungi-onnx"] == fungi_onnx.__version__
     assert facts["model"]["path"] == str(tiny)
+    if not facts["cuda"]["package"].startswith("built for CUDA"):
+        assert facts["cuda"]["package"] == (
+            f"the installed onnxruntime {ort.__version__} is built without CUDA: pip uninstall -y"
+            " onnxruntime onnxruntime-gpu && pip install 'fungi-onnx[gpu]'"
+        )
+        assert list(facts["cuda"]) == ["package", "driver", "gpus"]
+        assert re.search(r"^cuda package +the installed onnxruntime", result.stdout, re.M)
     without = run("doctor")
     assert without.returncode == 3
     assert "onnxruntime" in without.stdout

@@ -30,7 +30,7 @@ def test_a_gpu_that_there_is_not() -> None:
 def test_libraries_that_are_not_found() -> None:
     assert missing_links(0, WELL, ["libcublas.so.13 (nvidia-cublas)", *NO_CUDNN]) == [
         "libraries are not found, libcublas.so.13 (nvidia-cublas), libcudnn.so.9"
-        " (nvidia-cudnn-cu13): pip install 'fungi-onnx[gpu]'"
+        f" (nvidia-cudnn-cu13): pip install 'onnxruntime-gpu[cuda,cudnn]=={ort.__version__}'"
     ]
 
 
