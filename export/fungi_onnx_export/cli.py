@@ -183,6 +183,13 @@ def _wheel(options: argparse.Namespace) -> int:
     return 0
 
 
+def _triton(options: argparse.Namespace) -> int:
+    from fungi_onnx_export import triton
+
+    print(triton.add_model(options.model, options.output, replace=options.replace))
+    return 0
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -317,4 +324,14 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     wheel.add_argument("model", type=Path, metavar="MODEL.onnx")
     wheel.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+
+    triton = command(
+        "triton", _triton, "Add a model file to a Triton Inference Server's model repository.",
+        "triton fungi.onnx -o model_repository",
+    )  # fmt: skip
+    triton.add_argument("model", type=Path, metavar="MODEL.onnx")
+    triton.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    triton.add_argument(
+        "--replace", action="store_true", help="write the model's folder anew if it is there"
+    )
     return parser
