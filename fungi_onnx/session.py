@@ -190,10 +190,13 @@ def _load_on_gpu(
     if problem := cuda.package_problem():
         return None, problem
     cuda.preload()
+    options = _options(path, threads)
+    # Here it does not only save time: weights for convolutions in NHWC are transposed by it.
+    options.add_session_config_entry("session.disable_prepacking", "0")
     try:
         session = ort.InferenceSession(
             str(path),
-            _options(path, threads),
+            options,
             providers=[(cuda.PROVIDER, cuda.provider_options(index, tuning)), CPU],
             enable_fallback=0,  # by itself it prints, and takes the CPU
         )
