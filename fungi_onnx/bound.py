@@ -86,8 +86,9 @@ class BoundSession:
         probabilities = self._on_device((size, self._classes), np.dtype(np.float32))
         binding = self._session.io_binding()
         if kind == np.uint8:
-            nothing = self._on_device((0, *self._picture), np.dtype(np.float32))
-            binding.bind_ortvalue_input(INPUT, nothing)
+            black = self._on_device((1, *self._picture), np.dtype(np.float32))
+            black.update_inplace(np.zeros((1, *self._picture), np.float32))
+            binding.bind_ortvalue_input(INPUT, black)
             binding.bind_ortvalue_input(UINT8_INPUT, images)
         else:
             binding.bind_ortvalue_input(INPUT, images)

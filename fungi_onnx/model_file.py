@@ -31,8 +31,8 @@ SCHEMA = "1"
 PREFIX = "fungi_onnx."
 INPUT, OUTPUT = "images", "probabilities"
 # A second input that some files have, for pictures as whole levels: uint8 [N, height, width, 3].
-# By default it is empty. What comes out are rows for ``images``, then for ``pictures``; who has
-# only the latter feeds no ``images``: float32 [0, height, width, 3].
+# Both are added up, and each may be a single black picture: ``pictures`` is by default, and who
+# feeds them gives ``images`` as zeros, float32 [1, height, width, 3].
 UINT8_INPUT = "pictures"
 ENTRY_POINTS = "fungi_onnx.models"
 

@@ -143,7 +143,7 @@ class Session:
                 raise _unavailable(self.device, cuda.reason(index, str(error))) from None
         feed: dict[str, Images] = {INPUT: images}
         if images.dtype == np.uint8:
-            feed = {INPUT: np.empty((0, *images.shape[1:]), np.float32), UINT8_INPUT: images}
+            feed = {INPUT: np.zeros((1, *images.shape[1:]), np.float32), UINT8_INPUT: images}
         (probabilities,) = self._session.run([OUTPUT], feed)
         return np.asarray(probabilities, np.float32)
 

@@ -168,6 +168,15 @@ def _quantize(options: argparse.Namespace) -> int:
     return 0
 
 
+def _half(options: argparse.Namespace) -> int:
+    from fungi_onnx_export import half
+
+    made = half.convert(options.model, options.output, options.pictures, say=_say)
+    size = options.output.stat().st_size / 1e6
+    print(f"{options.output}: {made.name}, {made.precision}, {size:.1f} MB")
+    return 0
+
+
 def _standin(options: argparse.Namespace) -> int:
     from fungi_onnx_export import standin
 
@@ -310,6 +319,19 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="photos like those it will see, 150 or more (default: drawings)",
+    )
+
+    half = command(
+        "half", _half, "Make the float16 variant of a float model, for GPUs, with proof.",
+        "half fungi.onnx -o fungi.fp16.onnx --pictures photos/",
+    )  # fmt: skip
+    half.add_argument("model", type=Path, metavar="MODEL.onnx")
+    half.add_argument("-o", "--output", type=Path, required=True, metavar="FP16.onnx")
+    half.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="judge by these photos, 100 or more (default: drawings)",
     )
 
     standin = command(

@@ -1,15 +1,16 @@
-"""Weights rounded to 8 bits so that a layer's outputs stay where they were, not its weights.
+"""Weights rounded so that a layer's outputs stay where they were, not its weights.
 
 GPTQ (Frantar, Ashkboos, Hoefler, Alistarh: "GPTQ: Accurate Post-Training Quantization for
 Generative Pre-trained Transformers", 2022, algorithm 1): the weights of an output channel are
 rounded one after the other, and the error of each is made good by those that follow, as the
 second moments of the layer's inputs say they can. With X the inputs of a layer, rows of k values,
-what is kept small is the square of (W - Q) Xᵀ instead of that of W - Q.
+what is kept small is the square of (W - Q) Xᵀ instead of that of W - Q. A bias is the weight of
+an input that is always 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 Moments = dict[str, NDArray[np.float64]]
+Values = NDArray[np.float64]
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
 # From 1024 rows to 4096, and from a damping of 0.0003 to the paper's 0.01, the top-5 moves by half
@@ -28,12 +30,18 @@ _DAMPING = 0.001  # of the mean of the diagonal
 _BLOCK = 64
 
 
-def moments(model: onnx.ModelProto, feeds: Iterable[dict[str, NDArray[np.float32]]]) -> Moments:
+def moments(
+    model: onnx.ModelProto,
+    feeds: Iterable[dict[str, NDArray[np.float32]]],
+    *,
+    biases: bool = False,
+) -> Moments:
     """The second moments Xᵀ X of every layer's input, by the layer's name.
 
     Args:
         model: a float32 graph.
         feeds: its inputs, in chunks.
+        biases: whether a layer that has a bias has a first input of ones, too.
 
     Returns:
         float64 [groups, k, k] for each Conv, Gemm and MatMul with constant weights, where k is
@@ -58,6 +66,9 @@ def moments(model: onnx.ModelProto, feeds: Iterable[dict[str, NDArray[np.float32
         values = {**feed, **dict(zip(names, session.run(names, feed), strict=False))}
         for node in layers:
             rows = _rows(node, shapes[node.input[1]], values[node.input[0]], random)
+            if biases and _has_bias(node):
+                ones = np.ones((*rows.shape[:2], 1), np.float32)
+                rows = np.concatenate([ones, rows], axis=2)
             found[node.name] = found.get(node.name, 0) + np.swapaxes(rows, 1, 2) @ rows
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
@@ -89,41 +100,97 @@ def round_weights(quantised: onnx.ModelProto, model: onnx.ModelProto, found: Mom
         grouped = rows.reshape(len(second), -1, rows.shape[1])
         # The largest code that rounding to the nearest has used: 127, or less in a reduced range.
         most = int(np.abs(codes.astype(np.int32)).max())
-        rounded = _rounded(grouped, second, scales.reshape(len(second), -1), most)
-        rounded = rounded.reshape(rows.shape)
+        steps = scales.reshape(len(second), -1)
+
+        def nearest(values: Values, steps: Values = steps, most: int = most) -> Values:
+            return np.asarray(np.clip(np.rint(values / steps), -most, most) * steps)
+
+        values = _rounded(grouped, second, nearest) / steps[..., np.newaxis]
+        rounded = np.rint(values).astype(np.int8).reshape(rows.shape)
         shaped = rounded.T if turned else rounded.reshape(weights.shape)
         stored.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(shaped), stored.name))
 
 
+def round_to_float16(model: onnx.ModelProto, found: Moments) -> onnx.ModelProto:
+    """The float32 graph with weights and biases that float16 has, too.
+
+    Args:
+        model: a float32 graph.
+        found: its `moments`, with biases.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    stored = {tensor.name: tensor for tensor in result.graph.initializer}
+    for node in result.graph.node:
+        if node.op_type not in _LAYERS or node.input[1] not in stored:
+            continue
+        second, biased = found[node.name], _has_bias(node)
+        weights = numpy_helper.to_array(stored[node.input[1]]).astype(np.float64)
+        turned = node.op_type != "Conv" and not _attribute(node, "transB", 0)  # [k, out]
+        rows = weights.T if turned else weights.reshape(len(weights), -1)
+        if biased:
+            bias = numpy_helper.to_array(stored[node.input[2]]).astype(np.float64)
+            rows = np.concatenate([bias[:, np.newaxis], rows], axis=1)
+        grouped = rows.reshape(len(second), -1, rows.shape[1])
+        # The bias first: its steps are the largest, and the weights can make its error good.
+        rounded = _rounded(grouped, second, _float16, first=int(biased)).reshape(rows.shape)
+        if biased:
+            _store(stored[node.input[2]], rounded[:, 0])
+            rounded = rounded[:, 1:]
+        _store(stored[node.input[1]], rounded.T if turned else rounded.reshape(weights.shape))
+    return result
+
+
+def _float16(values: Values) -> Values:
+    return values.astype(np.float16).astype(np.float64)
+
+
+def _store(tensor: onnx.TensorProto, values: Values) -> None:
+    array = np.ascontiguousarray(values, np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def _has_bias(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Conv" and len(node.input) > 2
+
+
 def _rounded(
-    weights: NDArray[np.float64], second: NDArray[np.float64], scales: Any, most: int
-) -> NDArray[np.int8]:
-    """Algorithm 1: weights [groups, out, k], second [groups, k, k], scales [groups, out]."""
+    weights: Values, second: Values, nearest: Callable[[Values], Values], *, first: int = 0
+) -> Values:
+    """Algorithm 1.
+
+    Args:
+        weights: [groups, out, k].
+        second: [groups, k, k].
+        nearest: rounds a column, [groups, out].
+        first: how many columns come first as they are.
+    """
     groups, _, size = weights.shape
     diagonal = np.diagonal(second, axis1=1, axis2=2)
     damping = np.maximum(_DAMPING * diagonal.mean(axis=1), 1e-12)
     second = second + damping[:, np.newaxis, np.newaxis] * np.eye(size)
     # What varies most comes first, as long as there is much left to make its error good.
-    order = np.argsort(-diagonal, axis=1, kind="stable")
+    order = np.argsort(-diagonal[:, first:], axis=1, kind="stable") + first
+    order = np.concatenate([np.tile(np.arange(first), (groups, 1)), order], axis=1)
     each = np.arange(groups)[:, np.newaxis]
     second = second[each[:, :, np.newaxis], order[:, :, np.newaxis], order[:, np.newaxis]]
     left = np.take_along_axis(weights, order[:, np.newaxis], axis=2)
     upper = np.swapaxes(np.linalg.cholesky(np.linalg.inv(second)), 1, 2)
-    codes = np.empty(left.shape, np.int8)
+    rounded = np.empty_like(left)
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
         errors = np.empty((*left.shape[:2], end - start))
         for column in range(start, end):
-            code = np.clip(np.rint(left[..., column] / scales), -most, most)
-            codes[..., column] = code
-            error = (left[..., column] - code * scales) / upper[:, column, column, np.newaxis]
+            rounded[..., column] = nearest(left[..., column])
+            error = left[..., column] - rounded[..., column]
+            error /= upper[:, column, column, np.newaxis]
             left[..., column + 1 : end] -= (
                 error[..., np.newaxis] * upper[:, column, np.newaxis, column + 1 : end]
             )
             errors[..., column - start] = error
         left[..., end:] -= errors @ upper[:, start:end, end:]
-    result = np.empty_like(codes)
-    np.put_along_axis(result, order[:, np.newaxis], codes, axis=2)
+    result = np.empty_like(rounded)
+    np.put_along_axis(result, order[:, np.newaxis], rounded, axis=2)
     return result
 
 

@@ -40,6 +40,7 @@ _CHUNK = 8
 _PROBE_MARGIN = 3.0
 
 Images = NDArray[np.float32]
+Rows = NDArray[np.float32]
 Say = Callable[[str], None]
 
 
@@ -73,7 +74,7 @@ def quantize(path: Path, target: Path, folder: Path | None, say: Say) -> ModelFi
         ModelNotFoundError: there is no such file.
         ParityError: the gate is not reached; nothing was written.
     """
-    _check_target(path, target)
+    check_target(path, target, "-o MODEL.int8.onnx")
     classifier = FungiClassifier(path, device="cpu")
     if classifier.model.precision != "float32":
         raise ModelFormatError(
@@ -106,7 +107,12 @@ def quantize(path: Path, target: Path, folder: Path | None, say: Say) -> ModelFi
     return description
 
 
-def _check_target(path: Path, target: Path) -> None:
+def check_target(path: Path, target: Path, example: str) -> None:
+    """Sees to it that a variant can be written; ``example`` is what the text says to do.
+
+    Raises:
+        ExportError: the target is a folder, in none, or the model itself.
+    """
     problem = None
     if target.is_dir():
         problem = "is a folder"
@@ -115,26 +121,33 @@ def _check_target(path: Path, target: Path) -> None:
     elif target.exists() and path.exists() and target.samefile(path):
         problem = "is the float model itself"
     if problem:
-        raise ExportError(f"{target}: {problem}; name a file to write: -o MODEL.int8.onnx")
+        raise ExportError(f"{target}: {problem}; name a file to write: {example}")
 
 
 def _own(classifier: FungiClassifier) -> _Sets:
-    """Drawings of as many species as the model has classes, each in a photograph of its own."""
-    height, width = classifier.image_size
-    classes, large = len(classifier.labels), max(height, width) * 5 // 4
-
-    def drawings(first: int, count: int) -> Images:
-        numbers = range(first, first + count)
-        varied = (pictures.vary(pictures.render(k % classes, large), k) for k in numbers)
-        return np.stack([image.to_tensor(picture, height, width) for picture in varied])
-
-    judging, choosing = drawings(0, HELD_OUT), drawings(HELD_OUT, CHOOSING)
+    judging, choosing = (
+        drawings(classifier, 0, HELD_OUT),
+        drawings(classifier, HELD_OUT, CHOOSING),
+    )
     return _Sets(
         f"{CALIBRATION} drawings calibrate, {CHOOSING} choose, {HELD_OUT} judge",
-        drawings(HELD_OUT + CHOOSING, CALIBRATION),
+        drawings(classifier, HELD_OUT + CHOOSING, CALIBRATION),
         lambda: _chunks(choosing),
         lambda: _chunks(judging),
     )
+
+
+def drawings(classifier: FungiClassifier, first: int, count: int) -> Images:
+    """Drawings of as many species as the model has classes, each in a photograph of its own.
+
+    Returns:
+        float32 [count, height, width, 3] in [0, 1]: those from number ``first`` on.
+    """
+    height, width = classifier.image_size
+    classes, large = len(classifier.labels), max(height, width) * 5 // 4
+    numbers = range(first, first + count)
+    varied = (pictures.vary(pictures.render(k % classes, large), k) for k in numbers)
+    return np.stack([image.to_tensor(picture, height, width) for picture in varied])
 
 
 def _given(folder: Path, classifier: FungiClassifier) -> _Sets:
@@ -253,6 +266,18 @@ def _agreement(
     session = Session(draft, "cpu")
     pairs = [(classifier(chunk), session.run(chunk)) for chunk in shown()]
     expected, answers = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    gate = f"the float model's top-1 on {TOP1:.0%} of pictures held out, {TOP5:.0%} of its top-5"
+    return compared(classifier, expected, answers, gate)
+
+
+def compared(classifier: FungiClassifier, expected: Rows, answers: Rows, gate: str) -> Parity:
+    """How near a variant comes to the float model, of which the classifier is.
+
+    Args:
+        classifier: of the float model.
+        expected, answers: the float model's and the variant's, float32 [N, classes].
+        gate: the sentence that the file has to satisfy.
+    """
     difference = np.abs(answers.astype(np.float64) - expected)
     with classifier.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -266,7 +291,7 @@ def _agreement(
         mean_max_difference=float(difference.max(axis=1).mean()),
         top1_agreement=float((expected.argmax(axis=1) == answers.argmax(axis=1)).mean()),
         top5_agreement=parity.top5_agreement(expected, answers),
-        gate=f"the float model's top-1 on {TOP1:.0%} of pictures held out, {TOP5:.0%} of its top-5",
+        gate=gate,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -207,6 +208,15 @@ def test_a_variant_is_not_quantised_again(made: Path, tmp_path: Path) -> None:
 # --- GPTQ
 
 
+def eight_bits(weights: Any, second: Any, scales: Any) -> NDArray[np.float64]:
+    """Codes from -127 to 127."""
+
+    def nearest(values: Any) -> Any:
+        return np.clip(np.rint(values / scales), -127, 127) * scales
+
+    return np.rint(gptq._rounded(weights, second, nearest) / scales[..., np.newaxis])
+
+
 def test_rounding_keeps_the_outputs_nearer_than_rounding_to_the_nearest() -> None:
     random = np.random.default_rng(0)
     mixing = random.normal(size=(40, 40))
@@ -214,24 +224,24 @@ def test_rounding_keeps_the_outputs_nearer_than_rounding_to_the_nearest() -> Non
     second = np.swapaxes(inputs, 1, 2) @ inputs
     weights = random.normal(size=(2, 8, 40))
     scales = np.abs(weights).max(axis=2) / 127 * 8  # coarse
-    codes = gptq._rounded(weights, second, scales, 127)
+    codes = eight_bits(weights, second, scales)
 
     def error(rounded: NDArray[np.float64]) -> NDArray[np.float64]:
         difference = (rounded * scales[..., np.newaxis] - weights) @ np.swapaxes(inputs, 1, 2)
         return np.square(difference).sum(axis=(1, 2))
 
     nearest = np.clip(np.rint(weights / scales[..., np.newaxis]), -127, 127)
-    assert (error(codes.astype(np.float64)) < 0.5 * error(nearest)).all()
+    assert (error(codes) < 0.5 * error(nearest)).all()
     assert np.abs(codes * scales[..., np.newaxis] - weights).max() < 6 * scales.max()
     for group in range(2):  # groups have nothing to do with each other
-        alone = gptq._rounded(weights[[group]], second[[group]], scales[[group]], 127)
+        alone = eight_bits(weights[[group]], second[[group]], scales[[group]])
         np.testing.assert_array_equal(codes[[group]], alone)
 
 
 def test_without_correlation_it_is_rounding_to_the_nearest() -> None:
     weights = np.random.default_rng(1).normal(size=(1, 5, 130))
     scales = np.abs(weights).max(axis=2) / 127
-    codes = gptq._rounded(weights, np.eye(130)[np.newaxis], scales, 127)
+    codes = eight_bits(weights, np.eye(130)[np.newaxis], scales)
     np.testing.assert_array_equal(codes, np.rint(weights / scales[..., np.newaxis]))
 
 
@@ -268,6 +278,46 @@ def test_moments_are_those_of_what_a_convolution_multiplies(
     rows = weights.reshape(group, 8 // group, -1).astype(np.float64)
     power = np.einsum("gok,gkl,gol->go", rows, found, rows).ravel()
     np.testing.assert_allclose(power, np.square(output).sum(axis=(0, 2, 3)), rtol=1e-4)
+
+
+def test_float16_weights_make_the_error_of_a_float16_bias_good() -> None:
+    random = np.random.default_rng(3)
+    weights = random.normal(size=(8, 16, 1, 1)).astype(np.float32)
+    bias = random.uniform(16, 32, 8).astype(np.float32)  # float16 has steps of 1/64 there
+    nodes = [
+        helper.make_node("Conv", ["images", "w", "b"], ["y"], name="conv"),
+        helper.make_node("ReduceMean", ["y"], ["m"], name="mean", axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["m", "h"], ["z"], name="head"),
+    ]
+    head = random.normal(size=(8, 5)).astype(np.float32)
+    arrays = {"w": weights, "b": bias, "h": head}
+    graph = helper.make_graph(
+        nodes,
+        "two",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [None, 16, 9, 7])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "z")],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    images = random.uniform(0, 6, (4, 16, 9, 7)).astype(np.float32)  # never negative, as a ReLU6's
+
+    def outputs(of: onnx.ModelProto) -> list[NDArray[np.float32]]:
+        session = ort.InferenceSession(of.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, {"images": images})
+
+    found = gptq.moments(model, [{"images": images}], biases=True)
+    assert found["conv"].shape == (1, 17, 17)
+    assert found["head"].shape == (1, 8, 8)
+    rounded = gptq.round_to_float16(model, found)
+    nearest = onnx.ModelProto.FromString(model.SerializeToString())
+    for ours, theirs in zip(rounded.graph.initializer, nearest.graph.initializer, strict=True):
+        array = numpy_helper.to_array(ours)
+        np.testing.assert_array_equal(array, array.astype(np.float16))  # all of them are float16
+        halved = numpy_helper.to_array(theirs).astype(np.float16).astype(np.float32)
+        theirs.CopyFrom(numpy_helper.from_array(halved, theirs.name))
+    exact = outputs(model)
+    for right, ours, theirs in zip(exact, outputs(rounded), outputs(nearest), strict=True):
+        assert np.square(ours - right).mean() < 0.25 * np.square(theirs - right).mean()
 
 
 def test_the_command(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
