@@ -23,12 +23,14 @@ def test_fixtures_can_be_made_again(tmp_path: Path) -> None:
     assert (tmp_path / "sample.jpg").read_bytes() == sample.read_bytes()
     assert (tmp_path / "bare.onnx").read_bytes() == (TESTS / "data" / "bare.onnx").read_bytes()
     assert (tmp_path / "tiny.onnx").stat().st_size <= 300_000
-    made, committed = (
-        FungiClassifier(folder / "tiny.onnx", device="cpu") for folder in (tmp_path, TESTS / "data")
-    )
-    assert selftest.run(made).ok
-    assert made.model.source["sha256"].keys() == committed.model.source["sha256"].keys()
-    assert (made.labels, made.model.terms) == (committed.labels, committed.model.terms)
-    for ours, theirs in zip(made.classify(sample).top, committed.classify(sample).top, strict=True):
-        assert ours.id == theirs.id
-        assert ours.probability == pytest.approx(theirs.probability, abs=1e-3)
+    for name, near in (("tiny.onnx", 1e-3), ("tiny.fp16.onnx", 2e-2)):
+        made, committed = (
+            FungiClassifier(folder / name, device="cpu") for folder in (tmp_path, TESTS / "data")
+        )
+        assert selftest.run(made).ok
+        assert made.model.source["sha256"].keys() == committed.model.source["sha256"].keys()
+        assert (made.labels, made.model.terms) == (committed.labels, committed.model.terms)
+        pairs = zip(made.classify(sample).top, committed.classify(sample).top, strict=True)
+        for ours, theirs in pairs:
+            assert ours.id == theirs.id
+            assert ours.probability == pytest.approx(theirs.probability, abs=near)
