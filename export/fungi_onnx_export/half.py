@@ -5,10 +5,10 @@ contract's input and output do. Beside ``images`` the graph has the input ``pict
 `fungi_onnx.model_file.UINT8_INPUT`: to the GPU travels a quarter of the bytes.
 
 It is judged on the CPU, where the file by itself is another graph. onnxruntime has no float16
-convolutions there; it calculates in float32 and leaves out the rounding in between (of the 106
-values of tiny.onnx that are float16 only 2 are still rounded, even with optimisations disabled 3).
-A GPU stores each of them in float16. So what is judged is `fungi_onnx_export.float16.rounded`: it
-rounds the weights and what each node gives, and adds up in float32 as GPUs do.
+convolutions there; it calculates in float32 and leaves out nearly all of the rounding in between,
+even with optimisations disabled. A GPU stores each of these values in float16. So what is judged
+is `fungi_onnx_export.float16.rounded`: it rounds the weights and what each node gives, and adds up
+in float32 as GPUs do.
 """
 
 from __future__ import annotations
