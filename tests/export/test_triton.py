@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,6 @@ import onnxruntime as ort
 import pytest
 from google.protobuf import text_format
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2 as schema
 
 from fungi_onnx import FungiClassifier, ModelFormatError, ModelNotFoundError
@@ -53,40 +53,14 @@ def changed(path: Path, **changes: object) -> Path:
     return path
 
 
-def with_pictures(path: Path) -> Path:
-    """The tiny model with the optional second input, for pictures as whole levels."""
-    model = onnx.load(TINY)
-    graph = model.graph
-    size = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim][1:]
-    for node in graph.node:
-        node.input[:] = ["joined" if name == "images" else name for name in node.input]
-    pictures = helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["M", *size])
-    graph.input.append(pictures)
-    nothing = np.zeros((0, *size), np.uint8)
-    graph.initializer.append(onnx.numpy_helper.from_array(nothing, "pictures"))
-    graph.initializer.append(onnx.numpy_helper.from_array(np.float32(255), "levels"))
-    for node in (
-        helper.make_node("Concat", ["images", "scaled"], ["joined"], axis=0),
-        helper.make_node("Div", ["floats", "levels"], ["scaled"]),
-        helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
-    ):
-        graph.node.insert(0, node)
-    graph.output[0].type.tensor_type.shape.dim[0].dim_param = "rows"
-    description = dataclasses.replace(
-        description_of(TINY), uint8_input=True, precision="with pictures"
-    )
-    describe.write(model, description, path)
-    return path
-
-
-@pytest.fixture(scope="module", params=["float32", "int8", "pictures"])
+@pytest.fixture(scope="module", params=["float32", "int8", "float16"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file of each kind."""
     path = tmp_path_factory.mktemp("models") / f"{request.param}.onnx"
     if request.param == "int8":
         variants.quantize(TINY, path, None, say=lambda _: None)
-    elif request.param == "pictures":
-        with_pictures(path)
+    elif request.param == "float16":
+        shutil.copy(TINY.with_name("tiny.fp16.onnx"), path)
     else:
         path.write_bytes(TINY.read_bytes())
     return path
