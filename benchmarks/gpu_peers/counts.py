@@ -23,6 +23,7 @@ class Counts:
         weights: values, read once a batch.
         activations: values read and written by the kernels, each with all that can be fused into
             it: a convolution reads its input and what is added to its output, and writes that.
+            Without the reading of the picture, which may have another width.
         inputs, outputs: values that cross the bus.
     """
 
@@ -64,7 +65,8 @@ def count(model: onnx.ModelProto) -> Counts:
         value.name: prod(max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim)
         for value in values
     }
-    additions, moved, used = 0, 0, 0
+    picture = size[graph.input[0].name]
+    additions, moved, used = 0, -picture, 0
     for node in graph.node:
         if node.op_type not in _FUSED | _KERNELS:
             raise ValueError(f"what {node.op_type} costs is not known here")
@@ -80,7 +82,7 @@ def count(model: onnx.ModelProto) -> Counts:
         elif node.op_type == "Add" and len(data) == 2:
             moved += size[data[1]]
     classes = size[graph.output[0].name]
-    return Counts(additions, used, moved, size[graph.input[0].name], classes)
+    return Counts(additions, used, moved, picture, classes)
 
 
 def _inner(node: onnx.NodeProto, shape: tuple[int, ...]) -> int:

@@ -1,8 +1,7 @@
-"""What was found: the machine, the ceilings, the tables, and how far it is from the targets."""
+"""What was found, in tables: the machine, answers, speeds, ceilings."""
 
 from __future__ import annotations
 
-import argparse
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from gpu_peers.targets import best_batch, best_rate, shares, targets, tunings
 
 from fungi_onnx import __version__, cuda
 
@@ -35,7 +35,8 @@ def machine(device: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     if cuda.built_for():
-        found["cuda"] += f", the driver can {cuda.driver().version}"
+        newest = cuda.driver().version
+        found["cuda"] += f", the driver can {newest[0]}.{newest[1]}" if newest else ", no driver"
     return found
 
 
@@ -48,53 +49,6 @@ def _nvidia_smi(query: str) -> str:
     return "; ".join(line.strip() for line in done.stdout.splitlines())
 
 
-def ceilings(options: argparse.Namespace) -> dict[str, Any]:
-    """What a picture costs at least, and what the device can do; or why that is not known."""
-    try:
-        import onnx
-        from gpu_peers.counts import count
-
-        counts = count(onnx.load(options.model))
-    except (ModuleNotFoundError, ValueError) as error:
-        return {"problem": f"the network was not counted: {error}"}
-    rates, problem = _rates(options)
-    found: dict[str, Any] = {"counts": vars(counts), "rates": rates}
-    if problem:
-        return {**found, "problem": problem}
-    limits = {}
-    for width, input_width in ((4, 4), (2, 4), (2, 1)):
-        operations = rates["float32" if width == 4 else "float16"]
-        batch = max(options.batches)
-        arithmetic = counts.arithmetic(batch, operations)
-        moving = counts.memory(batch, rates["memory"], width=width, input_width=input_width)
-        limits[f"{width},{input_width}"] = {
-            "arithmetic": batch / arithmetic,
-            "memory": batch / moving,
-            "bus": rates["bus"] / (counts.inputs * input_width) if "bus" in rates else None,
-        }
-    return {**found, "images_per_second": limits}
-
-
-def _rates(options: argparse.Namespace) -> tuple[dict[str, float], str]:
-    given = {
-        "float16": (options.tflops, 1e12),
-        "float32": (options.tflops32, 1e12),
-        "memory": (options.bandwidth, 1e9),
-        "bus": (options.bus, 1e9),
-    }
-    rates: dict[str, float] = {}
-    try:
-        from gpu_peers.torch_network import rates as measured
-
-        rates = measured(options.device)
-    except ModuleNotFoundError:
-        pass
-    rates |= {name: value * unit for name, (value, unit) in given.items() if value is not None}
-    missing = {"float16", "float32", "memory"} - rates.keys()
-    problem = "what the device can do was not measured, as there is no PyTorch: see --tflops"
-    return rates, problem if missing else ""
-
-
 def table(rows: dict[str, Any]) -> str:
     """Aligned names and values."""
     width = max(map(len, rows))
@@ -104,41 +58,74 @@ def table(rows: dict[str, Any]) -> str:
 def markdown(found: dict[str, Any]) -> str:
     """All tables, readable as they are and as Markdown."""
     results = found["results"]
-    sizes = sorted({size for result in results for size in result.get("batches", {})})
+    measured = [result for result in results if result.get("batches")]
+    sizes = sorted({size for result in measured for size in result["batches"]})
     parts = [
         f"# {found['model']} on {found['machine']['gpu']}",
-        _grid(["", ""], [[name, str(value)] for name, value in found["machine"].items()]),
-        f"## Answers, compared with float32 on the CPU: {found['pictures']} pictures",
+        _grid(["", ""], [[name, str(value)] for name, value in found["machine"].items()], left=2),
+        "## Answers, compared with float32 on the CPU",
+        f"{found['pictures']} pictures: golden probes, parts of them or of photos, and random ones;"
+        f" {found['winners']} different classes are on top. Float and 8-bit input are each compared"
+        " with the float32 model's answers to the same input; to round the pictures to 8 bits moves"
+        f" those by {found['rounding']:.2g}. The answers at each batch size are compared, too.",
         _grid(
             ["", "max abs(Δp)", "mean abs(Δp)", "top-1", "gate", ""],
             [_answers(result) for result in results],
         ),
-        "## Images a second, by batch: median (smallest to largest)",
-        _grid(["", *map(str, sizes)], [_speeds(result, sizes) for result in results]),
+        "## Images a second, by batch",
+        "The median of windows of calls, NumPy in and NumPy out, and half the distance from the"
+        " slowest to the fastest.",
+        _grid(["", *map(str, sizes)], [_speeds(result, sizes) for result in measured]),
         "## Milliseconds of a call at batch 1",
-        _grid(["", "p50", "p90", "p99", "first call, s"], [_latency(result) for result in results]),
+        _grid(
+            ["", "p50", "p90", "p99", "first call, s"], [_latency(result) for result in measured]
+        ),
+        "## The best in turn",
+        _final(found["final"]),
         "## What the device allows",
         _allowed(found),
         "## Targets",
-        _grid(["", "target", "found", ""], _targets(found)),
+        _grid(["", "target", "found", ""], targets(found)),
+        "## The best `Tuning`",
+        _grid(["", "throughput", "latency at batch 1", "both"], tunings(results))
+        if tunings(results)
+        else "None was measured.",
     ]
-    problems = [f"- {r['variant']}: {r['problem']}" for r in results if "problem" in r]
-    if problems:
-        parts += ["## What did not run", "\n".join(problems)]
+    if problems := _problems(results):
+        parts += ["## What did not run", problems]
+    if "seconds" in found:
+        parts.append(f"It took {found['seconds']:,.0f} s.")
     return "\n\n".join(parts) + "\n"
 
 
-def _grid(head: list[str], rows: list[list[str]]) -> str:
+def _problems(results: list[Rows]) -> str:
+    """Each problem once, with where it was."""
+    where: dict[str, list[str]] = {}
+    for result in results:
+        if "problem" in result:
+            where.setdefault(result["problem"], []).append(result["variant"])
+        for size, cell in sorted(result.get("batches", {}).items()):
+            if "problem" in cell:
+                name = f"{result['variant']}, batch {size}"
+                where.setdefault(cell["problem"], []).append(name)
+    return "\n".join(f"- {'; '.join(names)}: {problem}" for problem, names in where.items())
+
+
+def _grid(head: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """A table; the first columns, so many, are aligned to the left and the others to the right."""
     lines = [head, *rows]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
 
     def row(cells: list[str]) -> str:
-        aligned = [cells[0].ljust(widths[0])]
-        aligned += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        aligned = [
+            cell.ljust(width) if k < left else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
         return f"| {' | '.join(aligned)} |"
 
-    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
-    return "\n".join([row(head), f"|{rule}|", *map(row, rows)])
+    rules = ["-" * (width + 2) if k < left else "-" * (width + 1) + ":"
+             for k, width in enumerate(widths)]  # fmt: skip
+    return "\n".join([row(head), f"|{'|'.join(rules)}|", *map(row, rows)])
 
 
 def _answers(result: Rows) -> list[str]:
@@ -158,12 +145,19 @@ def _speeds(result: Rows, sizes: list[int]) -> list[str]:
     cells = []
     for size in sizes:
         cell = result.get("batches", {}).get(size, {})
-        text = cell.get("problem", "")[:24]
+        text = ""
+        if "problem" in cell:
+            text = "no memory" if "memory" in cell["problem"].lower() else "failed"
+            text = "no time" if cell["problem"] == "no time was left" else text
         if "images_per_second" in cell:
-            spread = f"{cell['smallest']:,.0f} to {cell['largest']:,.0f}"
-            text = f"{cell['images_per_second']:,.0f} ({spread})"
+            rate = cell["images_per_second"]
+            text = f"{_number(rate)} ±{(cell['largest'] - cell['smallest']) / 2 / rate:.0%}"
         cells.append(text)
     return [result["variant"], *cells]
+
+
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
 def _latency(result: Rows) -> list[str]:
@@ -174,96 +168,61 @@ def _latency(result: Rows) -> list[str]:
     return [result["variant"], *times, f"{cell['first_call_s']:.1f}"]
 
 
+def _final(final: dict[str, Rows]) -> str:
+    """Median and smallest to largest, of all rounds."""
+
+    def spread(values: list[float], digits: int) -> str:
+        if not values:
+            return ""
+        low, middle, high = min(values), float(np.median(values)), max(values)
+        return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+    rows = []
+    for name, seen in final.items():
+        rates, ms = seen.get("images_per_second", []), seen.get("ms", [])
+        last = seen.get("problem", "")[:60] or f"{len(rates)} rounds"
+        rows.append([name, str(seen["batch"]), spread(rates, 0), spread(ms, 2), last])
+    if not rows:
+        return "Nothing was measured."
+    return _grid(["", "batch", "images a second", "ms at batch 1", ""], rows)
+
+
 def _allowed(found: dict[str, Any]) -> str:
     known = found["ceilings"]
     if "counts" not in known:
         return f"{known['problem']}."
-    counts = known["counts"]
+    counts, batch, moved = known["counts"], known["batch"], known["bytes"]
     lines = [
         f"A picture takes {counts['multiply_adds']:,} multiply-adds, two operations each, and the"
         f" reading or writing of {counts['activations']:,} activations; a batch takes"
         f" {counts['weights']:,} weights. Fused into its kernel, an element-wise operation costs"
-        " nothing."
+        f" nothing. At batch {batch} that is {moved['4,4'] / 1e6:,.1f} MB a picture in float32,"
+        f" {moved['2,4'] / 1e6:,.1f} in float16, {moved['2,1'] / 1e6:,.1f} with 8-bit input."
     ]
     if "problem" in known:
-        return f"{lines[0]} {known['problem']}."
+        return f"{lines[0]} But {known['problem']}."
     rates = known["rates"]
     lines.append(
-        f"Measured here: {rates['float16'] / 1e12:,.1f} TFLOP/s in float16,"
-        f" {rates['float32'] / 1e12:,.1f} in float32 (a matrix product);"
-        f" {rates['memory'] / 1e9:,.0f} GB/s read and written (a copy on the device)"
-        + (f"; {rates['bus'] / 1e9:,.1f} GB/s from pinned memory." if "bus" in rates else ".")
-    )
+        f"The device does {rates['float16'] / 1e12:,.1f} TFLOP/s in float16,"
+        f" {rates['float32'] / 1e12:,.1f} in float32 (a matrix product), reads and writes"
+        f" {rates['memory'] / 1e9:,.0f} GB/s (a copy on the device)"
+        + (f", and is sent {rates['bus'] / 1e9:,.1f} GB/s (pinned memory)." if "bus" in rates
+           else ".")
+    )  # fmt: skip
     rows = []
-    for result, share in _shares(found):
-        limits = known["images_per_second"][_form(result)]
+    for result, form, share in shares(found):
+        limits = known["images_per_second"][form]
         rows.append(
             [
                 result["variant"],
                 *(f"{limits[name]:,.0f}" if limits[name] else "" for name in limits),
-                f"{_best(result):,.0f}",
+                _number(best_rate(result)),
+                str(best_batch(result)),
                 f"{share:.1%}",
             ]
         )
-    head = ["images a second", "arithmetic", "memory", "bus", "reached", "of the tighter of two"]
+    if not rows:
+        return "\n\n".join(lines)
+    head = ["images a second", "arithmetic", "memory", "bus", "reached", "at batch",
+            "of the tighter of the first two"]  # fmt: skip
     return "\n\n".join([*lines, _grid(head, rows)])
-
-
-def _form(result: Rows) -> str:
-    name = result["variant"]
-    width = 2 if "float16" in name else 4
-    return f"{width},{1 if '8 bits' in name and width == 2 else 4}"
-
-
-def _best(result: Rows | None) -> float:
-    cells = (result or {}).get("batches", {}).values()
-    return max((cell["images_per_second"] for cell in cells if "images_per_second" in cell),
-               default=0.0)  # fmt: skip
-
-
-def _shares(found: dict[str, Any]) -> list[tuple[Rows, float]]:
-    """Of what arithmetic and the device's memory allow, the part that each variant reaches."""
-    limits = found["ceilings"].get("images_per_second")
-    if not limits:
-        return []
-    tighter = {form: min(of["arithmetic"], of["memory"]) for form, of in limits.items()}
-    measured = [result for result in found["results"] if _best(result)]
-    return [(result, _best(result) / tighter[_form(result)]) for result in measured]
-
-
-def _targets(found: dict[str, Any]) -> list[list[str]]:
-    results = [result for result in found["results"] if result.get("passed")]
-    plain = next((r for r in results if r["variant"] == "plain onnxruntime"), None)
-    torch = next((r for r in results if r["variant"].startswith("PyTorch compiled")), None)
-    eight = [r for r in results if r["variant"].startswith("float16, 8 bits")]
-    ours = [r for r in results if r is not plain and not r["variant"].startswith("PyTorch")]
-    ours = [r for r in ours if not r["variant"].endswith("again")]
-    fastest = max(eight, key=_best, default=None)
-
-    def first(result: Rows | None) -> float:
-        cell = (result or {}).get("batches", {}).get(1, {})
-        return float(cell["ms"]["p50"]) if "ms" in cell else float("nan")
-
-    quickest = min(ours, key=lambda r: np.nan_to_num(first(r), nan=np.inf), default=None)
-    shares = [share for result, share in _shares(found) if result is fastest]
-    compared = [r for r in found["results"] if "passed" in r]
-    passed = sum(r["passed"] for r in compared)
-
-    def line(name: str, at_least: float, value: float, of: Rows | None) -> list[str]:
-        if not np.isfinite(value) or of is None:
-            return [name, f">= {at_least:g}", "not measured", ""]
-        met = "met" if value >= at_least else "NOT met"
-        return [name, f">= {at_least:g}", f"{value:.2f} ({of['variant']})", met]
-
-    def ratio(of: Rows | None, to: Rows | None) -> float:
-        return _best(of) / _best(to) if _best(of) and _best(to) else float("nan")
-
-    within = "met" if passed == len(compared) else "NOT met"
-    share = shares[0] if shares else float("nan")
-    return [
-        ["answers within their gates", "all", f"{passed} of {len(compared)}", within],
-        line("images a second: best with 8 bits over plain", 4, ratio(fastest, plain), fastest),
-        line("the same over PyTorch compiled", 1, ratio(fastest, torch), fastest),
-        line("latency at batch 1: plain over ours", 2, first(plain) / first(quickest), quickest),
-        line("share of the tighter ceiling", 0.4, share, fastest),
-    ]

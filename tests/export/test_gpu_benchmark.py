@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from gpu_peers import report
 from gpu_peers.counts import count
+from gpu_peers.targets import targets
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "data" / "tiny.onnx"
@@ -57,8 +57,8 @@ def test_counts_by_hand() -> None:
     found = count(small())
     # 16x16 becomes 8x8: each of 8x8x8 values is 27 products; then 9 each; then 8x5.
     assert found.multiply_adds == 8 * 8 * 8 * 27 + 8 * 8 * 8 * 9 + 8 * 5
-    # Read and written: the picture and 512; 512 and 512, and 512 that are added; 512, 8; 8, 5.
-    assert found.activations == (768 + 512) + (512 + 512 + 512) + (512 + 8) + (8 + 5)
+    # Written, and read and written: 512; 512 and 512, and 512 that are added; 512, 8; 8, 5.
+    assert found.activations == 512 + (512 + 512 + 512) + (512 + 8) + (8 + 5)
     assert found.weights == 216 + 8 + 72 + 2 + 2 + 40
     assert (found.inputs, found.outputs) == (768, 5)
     assert found.arithmetic(10, 1e9) == pytest.approx(10 * 2 * found.multiply_adds / 1e9)
@@ -153,7 +153,7 @@ def test_targets_that_are_met_and_not() -> None:
         ],
         "ceilings": {"images_per_second": {"4,4": limits, "2,4": limits, "2,1": limits}},
     }
-    assert [row[2:] for row in report._targets(found)] == [
+    assert [row[2:] for row in targets(found)] == [
         ["5 of 6", "NOT met"],
         ["4.10 (float16, 8 bits)", "met"],
         ["0.82 (float16, 8 bits)", "NOT met"],
