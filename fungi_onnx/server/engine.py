@@ -108,7 +108,7 @@ class Engine:
             ProblemError: 503, they are still being checked, or one failed; or the device did.
         """
         if self.failure is not None:
-            raise _failed(self.failure)
+            raise _failed()
         if self.report is None:
             raise busy("The server is starting: the golden probes are being checked.", "Starting")
         if not self.report.ok:
@@ -185,7 +185,7 @@ class Engine:
             probabilities = self.classifier(images)
         except DeviceUnavailableError as error:
             self._fail(error)
-            raise _failed(error) from None
+            raise _failed() from None
         self._metrics.stage.labels("inference").observe(time.perf_counter() - start)
         self._metrics.batch.observe(len(images))
         return probabilities
@@ -259,5 +259,6 @@ class Engine:
         return [(row, begun) for row in rows]
 
 
-def _failed(error: DeviceUnavailableError) -> ProblemError:
-    return busy(f"The server stops, its device has failed: {error}", "DeviceFailed")
+def _failed() -> ProblemError:
+    # Why is for the log: it has the machine's name and paths.
+    return busy("The server's device has failed, and the server stops.", "DeviceFailed")
