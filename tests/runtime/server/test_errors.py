@@ -172,10 +172,11 @@ def test_the_fuzzers_corpus_leaves_no_trace(tiny: Path) -> None:
             files += [data[: chance.randrange(len(data))], bytes(broken)]
     with serving(tiny) as server:
         memory = []
-        for _ in range(4):
+        for _ in range(8):
             statuses = {server.client.post("/v1/classify", content=f).status_code for f in files}
             assert statuses <= {200, 413, 422}
             memory.append(server.memory())
         assert not [line for line in server.log if " ERROR " in line]
         assert server.client.get("/readyz").status_code == 200
-    assert memory[3] - memory[1] < 10e6, [round(one / 1e6) for one in memory]
+    # It goes up and down by 25 MB, by which of the workers had the last large picture.
+    assert max(memory[4:]) - max(memory[:4]) < 10e6, [round(one / 1e6) for one in memory]
