@@ -16,6 +16,7 @@ class Tuning:
         batches: the sizes that runs have, ascending. A smaller batch is padded to the next of
             them, a larger one is cut: cuDNN's convolution search is exhaustive for each shape.
         graphs: replay each size as one CUDA graph, instead of launching its kernels one by one.
+            onnxruntime captures one for each thread that runs, with memory of its own.
         nhwc: convolutions in NHWC, which the tensor cores work in.
         tf32: float32 convolutions with 10 bits of mantissa.
         streams: runs that may be on the device at once, so that copies overlap with work.
