@@ -186,6 +186,29 @@ def test_the_parity_section_holds_what_is_measured_again(mild: Path, made: Path)
     assert np.abs(rows(made, images=images) - expected).max() <= 1e-2
 
 
+def test_its_weights_are_not_rounded_to_the_nearest(mild: Path, made: Path) -> None:
+    """But up or down, to one of float16's two values or near, so that answers stay nearer."""
+    original, nearest = onnx.load(mild), float16.to_float16(onnx.load(mild))
+    before, after, near = (
+        {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        for model in (original, onnx.load(made), nearest)
+    )
+    weights = {node.input[1] for node in original.graph.node if node.op_type == "Conv"}
+    assert len(weights) == 52
+    moved = {name: (after[name] != near[name]).mean() for name in weights}
+    assert min(moved.values()) > 0.02
+    for name in weights:
+        np.testing.assert_allclose(after[name], before[name], rtol=0.02, atol=0.01)
+    images = drawings(128)
+    expected = rows(original, images=images)
+
+    def differs(model: ModelProto) -> float:
+        found = rows(float16.rounded(model), images=images)
+        return float(np.abs(found - expected).mean())
+
+    assert differs(onnx.load(made)) < differs(nearest)
+
+
 def test_it_is_the_same_each_time(
     mild: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
