@@ -29,10 +29,10 @@ from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.errors import ModelFormatError
 from fungi_onnx.model_file import INPUT, OUTPUT, UINT8_INPUT, ModelFile, Parity, Probes
 from fungi_onnx.selftest import log_probabilities
-from fungi_onnx_export import describe, gptq, parity, variants
+from fungi_onnx_export import describe, gptq, judging, parity
 from fungi_onnx_export.errors import ExportError, ParityError
 from fungi_onnx_export.float16 import rounded, scaling_of, to_float16
-from fungi_onnx_export.variants import Images, Rows, Say
+from fungi_onnx_export.judging import Images, Rows, Say
 
 TOP1, LIMIT = 0.995, 1e-2  # the gate
 DRAWINGS, CALIBRATION, LEAST_GIVEN = 256, 96, 100
@@ -69,7 +69,7 @@ def convert(path: Path, target: Path, folder: Path | None, say: Say) -> ModelFil
         ModelNotFoundError: there is no such file.
         ParityError: the gate is not reached; nothing was written.
     """
-    variants.check_target(path, target, "-o MODEL.fp16.onnx")
+    judging.check_target(path, target, "-o MODEL.fp16.onnx")
     classifier = FungiClassifier(path, device="cpu")
     if classifier.model.precision != "float32":
         raise ModelFormatError(
@@ -110,7 +110,7 @@ def _rounded_weights(model: onnx.ModelProto, classifier: FungiClassifier) -> onn
     for number, node in enumerate(named.graph.node):
         node.name = f"node {number}"
     starts = range(DRAWINGS, DRAWINGS + CALIBRATION, _CHUNK)
-    feeds = ({INPUT: variants.drawings(classifier, start, _CHUNK)} for start in starts)
+    feeds = ({INPUT: judging.drawings(classifier, start, _CHUNK)} for start in starts)
     return gptq.round_to_float16(named, gptq.moments(named, feeds, biases=True))
 
 
@@ -121,7 +121,7 @@ def _pictures(
     if folder is None:
         starts = range(0, DRAWINGS, _CHUNK)
         return f"{DRAWINGS} drawings", lambda: (
-            variants.drawings(classifier, start, _CHUNK) for start in starts
+            judging.drawings(classifier, start, _CHUNK) for start in starts
         )
     found = parity.from_folder(folder, *classifier.image_size, chunk=_CHUNK)
     if len(found.names) < LEAST_GIVEN:
@@ -157,7 +157,7 @@ def _judged(
     before, floats, on_levels, whole = (np.concatenate(part) for part in zip(*answers, strict=True))
 
     def compared(expected: Rows, found: Rows, fed: str) -> Parity:
-        result = variants.compared(classifier, expected, found, _GATE)
+        result = judging.compared(classifier, expected, found, _GATE)
         return replace(result, picture_set=f"{described}, fed as {fed}")
 
     forms = {"images (float)": (before, floats), "pictures (8 bits)": (on_levels, whole)}

@@ -8,7 +8,6 @@ as the gate needs, and no more, stay float. They are small; time is what they co
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from fungi_onnx import image
 from fungi_onnx.classifier import FungiClassifier
@@ -28,8 +26,9 @@ from fungi_onnx.cpus import has_vnni
 from fungi_onnx.errors import ModelFormatError
 from fungi_onnx.model_file import INPUT, OUTPUT, ModelFile, Parity, Probe, Probes
 from fungi_onnx.session import Session
-from fungi_onnx_export import describe, gptq, parity, pictures
+from fungi_onnx_export import describe, gptq, parity
 from fungi_onnx_export.errors import ExportError, ParityError
+from fungi_onnx_export.judging import Images, Say, check_target, compared, drawings
 
 TOP1, TOP5 = 0.98, 0.95  # the gate
 CALIBRATION, CHOOSING, HELD_OUT = 192, 128, 256  # drawings
@@ -38,10 +37,6 @@ _MARGIN = 0.01  # to pass by on the pictures that choose, so as to pass on those
 _FLOAT_CONVOLUTIONS = (2, 4, 7, 10, 13, 16, 19, 22)
 _CHUNK = 8
 _PROBE_MARGIN = 3.0
-
-Images = NDArray[np.float32]
-Rows = NDArray[np.float32]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -107,23 +102,6 @@ def quantize(path: Path, target: Path, folder: Path | None, say: Say) -> ModelFi
     return description
 
 
-def check_target(path: Path, target: Path, example: str) -> None:
-    """Sees to it that a variant can be written; ``example`` is what the text says to do.
-
-    Raises:
-        ExportError: the target is a folder, in none, or the model itself.
-    """
-    problem = None
-    if target.is_dir():
-        problem = "is a folder"
-    elif not target.parent.is_dir():
-        problem = f"there is no folder {target.parent}"
-    elif target.exists() and path.exists() and target.samefile(path):
-        problem = "is the float model itself"
-    if problem:
-        raise ExportError(f"{target}: {problem}; name a file to write: {example}")
-
-
 def _own(classifier: FungiClassifier) -> _Sets:
     judging, choosing = (
         drawings(classifier, 0, HELD_OUT),
@@ -135,19 +113,6 @@ def _own(classifier: FungiClassifier) -> _Sets:
         lambda: _chunks(choosing),
         lambda: _chunks(judging),
     )
-
-
-def drawings(classifier: FungiClassifier, first: int, count: int) -> Images:
-    """Drawings of as many species as the model has classes, each in a photograph of its own.
-
-    Returns:
-        float32 [count, height, width, 3] in [0, 1]: those from number ``first`` on.
-    """
-    height, width = classifier.image_size
-    classes, large = len(classifier.labels), max(height, width) * 5 // 4
-    numbers = range(first, first + count)
-    varied = (pictures.vary(pictures.render(k % classes, large), k) for k in numbers)
-    return np.stack([image.to_tensor(picture, height, width) for picture in varied])
 
 
 def _given(folder: Path, classifier: FungiClassifier) -> _Sets:
@@ -268,31 +233,6 @@ def _agreement(
     expected, answers = (np.concatenate(part) for part in zip(*pairs, strict=True))
     gate = f"the float model's top-1 on {TOP1:.0%} of pictures held out, {TOP5:.0%} of its top-5"
     return compared(classifier, expected, answers, gate)
-
-
-def compared(classifier: FungiClassifier, expected: Rows, answers: Rows, gate: str) -> Parity:
-    """How near a variant comes to the float model, of which the classifier is.
-
-    Args:
-        classifier: of the float model.
-        expected, answers: the float model's and the variant's, float32 [N, classes].
-        gate: the sentence that the file has to satisfy.
-    """
-    difference = np.abs(answers.astype(np.float64) - expected)
-    with classifier.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Parity(
-        reference=f"{classifier.path.name}, float32 (SHA-256 {digest}), in onnxruntime"
-        f" {ort.__version__}",
-        pictures=len(expected),
-        picture_set="",
-        max_difference=float(difference.max()),
-        mean_difference=float(difference.mean()),
-        mean_max_difference=float(difference.max(axis=1).mean()),
-        top1_agreement=float((expected.argmax(axis=1) == answers.argmax(axis=1)).mean()),
-        top5_agreement=parity.top5_agreement(expected, answers),
-        gate=gate,
-    )
 
 
 def _precision(kept: int) -> str:
