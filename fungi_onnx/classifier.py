@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fungi_onnx import image as images_
-from fungi_onnx import model_file
+from fungi_onnx import model_path
 from fungi_onnx.errors import DeviceUnavailableError, ImageError, ModelFormatError
 from fungi_onnx.image import DEFAULT_LIMITS, ImageInput
 from fungi_onnx.limits import Limits
@@ -80,7 +80,7 @@ class FungiClassifier:
         self.crop: Crop = crop
         self._limits = limits
         self._allow_truncated = allow_truncated
-        self.path: Path = model_file.find(model)
+        self.path: Path = model_path.find(model)
         # onnxruntime takes 30 ms to import; a program that only reads pictures does without.
         from fungi_onnx import pool, session
 

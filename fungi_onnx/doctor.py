@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from fungi_onnx import __version__, cpus, cuda, graph_cache, model_file
+from fungi_onnx import __version__, cpus, cuda, graph_cache, model_path
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.errors import DeviceUnavailableError, FungiOnnxError
 
@@ -39,7 +39,7 @@ def examine(model: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     }
     devices = ["cpu", *(f"cuda:{index}" for index in range(gpus))]
     try:
-        path = model_file.find(model)
+        path = model_path.find(model)
         facts["model"] = {"path": str(path), "megabytes": round(path.stat().st_size / 1e6, 1)}
         states = {device: _try(path, device) for device in devices}
         facts["model"]["name"] = FungiClassifier(path, device="cpu").model.name

@@ -1,4 +1,4 @@
-"""The self-describing model file: where it is found, and what its metadata says.
+"""The self-describing model file: what its metadata says.
 
 The contract (schema 1): one ``.onnx`` file with the input ``images`` (float32 [N, height, width,
 3], RGB in [0, 1]), the output ``probabilities`` (float32 [N, classes], each row summing to 1 within
@@ -12,20 +12,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fungi_onnx.errors import ModelFormatError, ModelNotFoundError
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from fungi_onnx.errors import ModelFormatError
 
 SCHEMA = "1"
 PREFIX = "fungi_onnx."
@@ -34,9 +29,8 @@ INPUT, OUTPUT = "images", "probabilities"
 # Both are added up, and each may be a single black picture: ``pictures`` is by default, and who
 # feeds them gives ``images`` as zeros, float32 [1, height, width, 3].
 UINT8_INPUT = "pictures"
-ENTRY_POINTS = "fungi_onnx.models"
 
-_HOW_TO_MAKE = "make one with: fungi-onnx-export export SOURCE -o MODEL.onnx"
+HOW_TO_MAKE = "make one with: fungi-onnx-export export SOURCE -o MODEL.onnx"
 
 
 @dataclass(frozen=True)
@@ -189,7 +183,7 @@ class ModelFile:
         if schema is None:
             raise ModelFormatError(
                 f"{path} is an ONNX file but not a self-describing fungi-onnx model"
-                f" (it has no '{PREFIX}schema'); {_HOW_TO_MAKE}"
+                f" (it has no '{PREFIX}schema'); {HOW_TO_MAKE}"
             )
         if schema != SCHEMA:
             raise ModelFormatError(
@@ -238,51 +232,6 @@ class ModelFile:
             created=model["created"],
             uint8_input="uint8" in model["input"],
         )
-
-
-def find(model: str | os.PathLike[str] | None = None) -> Path:
-    """Finds the model file.
-
-    In this order: the file named; an installed model wheel of that name; where none is named,
-    the file in the environment variable ``FUNGI_ONNX_MODEL``; the one installed model wheel.
-
-    Raises:
-        ModelNotFoundError: there is none, or several wheels to choose from.
-    """
-    origin = ""
-    if model is None and (variable := os.environ.get("FUNGI_ONNX_MODEL")):
-        model, origin = variable, " (from the environment variable FUNGI_ONNX_MODEL)"
-    if model is not None and (path := Path(model)).is_file():
-        return path
-    from importlib.metadata import entry_points  # 20 ms, which one who names a file can save
-
-    installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if model is not None:
-        if str(model) in installed:
-            return _installed_file(installed[str(model)])
-        problem = "is a folder" if path.is_dir() else "no such model file"
-        raise ModelNotFoundError(f"{path}: {problem}{origin}; {_HOW_TO_MAKE}")
-    if len(installed) == 1:
-        return _installed_file(next(iter(installed.values())))
-    if installed:
-        names = ", ".join(sorted(installed))
-        raise ModelNotFoundError(f"several models are installed: name one of {names}")
-    raise ModelNotFoundError(
-        "no model: name a file with -m MODEL.onnx (in Python: FungiClassifier('MODEL.onnx')),"
-        " set FUNGI_ONNX_MODEL, or pip install a model wheel; a file is made from a copy of the"
-        " hub module with: fungi-onnx-export export SOURCE -o MODEL.onnx"
-    )
-
-
-def _installed_file(point: EntryPoint) -> Path:
-    from importlib import resources
-
-    path = Path(str(resources.files(point.value).joinpath("model.onnx")))
-    if not path.is_file():
-        raise ModelNotFoundError(
-            f"the installed model wheel '{point.name}' has lost its file {path}; install it again"
-        )
-    return path
 
 
 def _parity_from_json(parity: dict[str, Any]) -> Parity:

@@ -111,6 +111,13 @@ def _parser() -> argparse.ArgumentParser:
             "--pictures", type=Path, metavar="DIR", help="compare on these (default: built-in ones)"
         )
 
+    def of_float_model(sub: argparse.ArgumentParser, output: str, pictures: str) -> None:
+        sub.add_argument("model", type=Path, metavar="MODEL.onnx")
+        sub.add_argument("-o", "--output", type=Path, required=True, metavar=output)
+        sub.add_argument(
+            "--pictures", type=Path, metavar="DIR", help=f"{pictures} (default: drawings)"
+        )
+
     inspect = command(
         "inspect", bodies.inspect, "Show a module's tensors and the one that would be taken.",
         "inspect fungi.tar.gz",
@@ -153,27 +160,13 @@ def _parser() -> argparse.ArgumentParser:
         "quantize", bodies.quantize, "Make the int8 variant of a float model, with proof.",
         "quantize fungi.onnx -o fungi.int8.onnx --pictures photos/",
     )  # fmt: skip
-    quantize.add_argument("model", type=Path, metavar="MODEL.onnx")
-    quantize.add_argument("-o", "--output", type=Path, required=True, metavar="INT8.onnx")
-    quantize.add_argument(
-        "--pictures",
-        type=Path,
-        metavar="DIR",
-        help="photos like those it will see, 150 or more (default: drawings)",
-    )
+    of_float_model(quantize, "INT8.onnx", "photos like those it will see, 150 or more")
 
     half = command(
         "half", bodies.half, "Make the float16 variant of a float model, for GPUs, with proof.",
         "half fungi.onnx -o fungi.fp16.onnx --pictures photos/",
     )  # fmt: skip
-    half.add_argument("model", type=Path, metavar="MODEL.onnx")
-    half.add_argument("-o", "--output", type=Path, required=True, metavar="FP16.onnx")
-    half.add_argument(
-        "--pictures",
-        type=Path,
-        metavar="DIR",
-        help="judge by these photos, 100 or more (default: drawings)",
-    )
+    of_float_model(half, "FP16.onnx", "judge by these photos, 100 or more")
 
     standin = command(
         "standin", bodies.standin, "Build an untrained module of the fungi module's form.",

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from fungi_onnx import image
 from fungi_onnx.classifier import FungiClassifier
-from fungi_onnx.errors import ModelFormatError
 from fungi_onnx.model_file import INPUT, OUTPUT, UINT8_INPUT, ModelFile, Parity, Probes
 from fungi_onnx.selftest import log_probabilities
 from fungi_onnx_export import describe, gptq, judging, parity
@@ -69,12 +68,7 @@ def convert(path: Path, target: Path, folder: Path | None, say: Say) -> ModelFil
         ModelNotFoundError: there is no such file.
         ParityError: the gate is not reached; nothing was written.
     """
-    judging.check_target(path, target, "-o MODEL.fp16.onnx")
-    classifier = FungiClassifier(path, device="cpu")
-    if classifier.model.precision != "float32":
-        raise ModelFormatError(
-            f"{path} is {classifier.model.precision}: only a float32 model can be made float16"
-        )
+    classifier = judging.float_model(path, target, ".fp16.onnx", "made float16")
     described, chunks = _pictures(classifier, folder)
     original = onnx.load(path)
     say(f"weights are rounded by what {CALIBRATION} other drawings make of them")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fungi_onnx import image
 from fungi_onnx.classifier import FungiClassifier
+from fungi_onnx.errors import ModelFormatError
 from fungi_onnx.model_file import Parity
 from fungi_onnx_export import parity, pictures
 from fungi_onnx_export.errors import ExportError
@@ -21,11 +22,19 @@ Rows = NDArray[np.float32]
 Say = Callable[[str], None]
 
 
-def check_target(path: Path, target: Path, example: str) -> None:
-    """Sees to it that a variant can be written; ``example`` is what the text says to do.
+def float_model(path: Path, target: Path, suffix: str, verb: str) -> FungiClassifier:
+    """The float model that a variant is made of, once it is clear that this can be done.
+
+    Args:
+        path: of the float model.
+        target: where the variant shall be written.
+        suffix: that the variant's name has as a rule, such as ``".int8.onnx"``.
+        verb: what is done to the model, for the error: ``"quantised"``.
 
     Raises:
         ExportError: the target is a folder, in none, or the model itself.
+        ModelFormatError: the model is no float32 model of this project.
+        ModelNotFoundError: there is no such file.
     """
     problem = None
     if target.is_dir():
@@ -35,7 +44,12 @@ def check_target(path: Path, target: Path, example: str) -> None:
     elif target.exists() and path.exists() and target.samefile(path):
         problem = "is the float model itself"
     if problem:
-        raise ExportError(f"{target}: {problem}; name a file to write: {example}")
+        raise ExportError(f"{target}: {problem}; name a file to write: -o MODEL{suffix}")
+    classifier = FungiClassifier(path, device="cpu")
+    precision = classifier.model.precision
+    if precision != "float32":
+        raise ModelFormatError(f"{path} is {precision}: only a float32 model can be {verb}")
+    return classifier
 
 
 def drawings(classifier: FungiClassifier, first: int, count: int) -> Images:

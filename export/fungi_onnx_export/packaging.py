@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from fungi_onnx.classifier import FungiClassifier
-from fungi_onnx.model_file import ENTRY_POINTS, ModelFile
+from fungi_onnx.model_file import ModelFile
+from fungi_onnx.model_path import ENTRY_POINTS
 from fungi_onnx_export.errors import ExportError
 
 

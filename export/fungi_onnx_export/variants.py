@@ -28,7 +28,7 @@ from fungi_onnx.model_file import INPUT, OUTPUT, ModelFile, Parity, Probe, Probe
 from fungi_onnx.session import Session
 from fungi_onnx_export import describe, gptq, parity
 from fungi_onnx_export.errors import ExportError, ParityError
-from fungi_onnx_export.judging import Images, Say, check_target, compared, drawings
+from fungi_onnx_export.judging import Images, Say, compared, drawings, float_model
 
 TOP1, TOP5 = 0.98, 0.95  # the gate
 CALIBRATION, CHOOSING, HELD_OUT = 192, 128, 256  # drawings
@@ -69,12 +69,7 @@ def quantize(path: Path, target: Path, folder: Path | None, say: Say) -> ModelFi
         ModelNotFoundError: there is no such file.
         ParityError: the gate is not reached; nothing was written.
     """
-    check_target(path, target, "-o MODEL.int8.onnx")
-    classifier = FungiClassifier(path, device="cpu")
-    if classifier.model.precision != "float32":
-        raise ModelFormatError(
-            f"{path} is {classifier.model.precision}: only a float32 model can be quantised"
-        )
+    classifier = float_model(path, target, ".int8.onnx", "quantised")
     sets = _own(classifier) if folder is None else _given(folder, classifier)
     say(sets.description)
     with tempfile.TemporaryDirectory(prefix="fungi-onnx-") as name, _advice_unheard():

@@ -16,12 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from fungi_onnx import FungiClassifier, ModelFormatError, ModelNotFoundError, image, selftest
+from fungi_onnx import FungiClassifier, ModelFormatError, image, selftest
 from fungi_onnx.image import read_rgb, to_tensor
 from fungi_onnx.model_file import ModelFile, Probe
 from fungi_onnx_export import describe, float16, half, pictures, variants
-from fungi_onnx_export.errors import ExportError, ParityError
+from fungi_onnx_export.errors import ParityError
 from fungi_onnx_export.pipeline import Wishes
+
+from . import unusable
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.onnx"
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real"
@@ -601,45 +603,18 @@ def test_the_top_1_is_the_one_of_the_picture_before_it_was_rounded() -> None:
 # --- What cannot be done
 
 
-def spoilt(tmp_path: Path, made: Path) -> dict[str, tuple[Path, Path, Path | None, type, str]]:
-    few = tmp_path / "few"
-    few.mkdir()
-    (few / "one.jpg").write_bytes(pictures.to_jpeg(pictures.render(0, 60), 90))
-    (tmp_path / "none").mkdir()
-    copy = tmp_path / "copy.onnx"
-    copy.write_bytes(TINY.read_bytes())
-    bare = TINY.with_name("bare.onnx")
-    out = tmp_path / "out.onnx"
-    only = f"is {PRECISION}: only a float32 model can be made float16".replace("(", r"\(")
-    return {
-        "no model": (tmp_path / "x.onnx", out, None, ModelNotFoundError, "no such model file"),
-        "no fungi-onnx file": (bare, out, None, ModelFormatError, "not a self-describing"),
-        "no folder": (TINY, tmp_path / "no" / "x.onnx", None, ExportError, "there is no folder"),
-        "a folder": (TINY, tmp_path, None, ExportError, "is a folder; .*: -o MODEL.fp16.onnx"),
-        "itself": (copy, copy, None, ExportError, "is the float model itself"),
-        "no pictures": (TINY, out, tmp_path / "none", ExportError, "holds no pictures"),
-        "few pictures": (TINY, out, few, ExportError, "holds 1 pictures; .* takes at least 100"),
-        "half already": (made, out, None, ModelFormatError, only.replace(")", r"\)")),
-    }
-
-
-@pytest.mark.parametrize(
-    "what",
-    [
-        "no model",
-        "no fungi-onnx file",
-        "no folder",
-        "a folder",
-        "itself",
-        "no pictures",
-        "few pictures",
-        "half already",
-    ],
-)
-def test_what_cannot_be_done_is_told(what: str, tmp_path: Path, made: Path) -> None:
-    model, target, folder, error, text = spoilt(tmp_path, made)[what]
+@pytest.mark.parametrize("what", unusable.NAMES)
+def test_what_cannot_be_done_is_told(what: str, tmp_path: Path) -> None:
+    model, target, folder, error, text = unusable.cases(TINY, tmp_path, ".fp16.onnx", 100)[what]
     with pytest.raises(error, match=text):
         quietly(model, target, folder)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_variant_is_not_made_float16_again(made: Path, tmp_path: Path) -> None:
+    text = f"{made} is {PRECISION}: only a float32 model can be made float16"
+    with pytest.raises(ModelFormatError, match=re.escape(text)):
+        quietly(made, tmp_path / "out.onnx", None)
     assert not (tmp_path / "out.onnx").exists()
 
 

@@ -14,11 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fungi_onnx import FungiClassifier, ModelFormatError, ModelNotFoundError, image, selftest
+from fungi_onnx import FungiClassifier, ModelFormatError, image, selftest
 from fungi_onnx.cpus import has_vnni
 from fungi_onnx.model_file import ModelFile
 from fungi_onnx_export import gptq, pictures, variants
-from fungi_onnx_export.errors import ExportError, ParityError
+from fungi_onnx_export.errors import ParityError
+
+from . import unusable
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.onnx"
 
@@ -161,40 +163,9 @@ def test_it_is_the_same_each_time(
     assert FungiClassifier(again).model.created == "2023-11-14T22:13:20+00:00"
 
 
-def spoilt_target(tmp_path: Path) -> dict[str, tuple[Path, Path, Path | None, type, str]]:
-    few = tmp_path / "few"
-    few.mkdir()
-    (few / "one.jpg").write_bytes(pictures.to_jpeg(pictures.render(0, 60), 90))
-    (tmp_path / "none").mkdir()
-    copy = tmp_path / "copy.onnx"
-    copy.write_bytes(TINY.read_bytes())
-    bare = TINY.with_name("bare.onnx")
-    out = tmp_path / "out.onnx"
-    return {
-        "no model": (tmp_path / "x.onnx", out, None, ModelNotFoundError, "no such model file"),
-        "no fungi-onnx file": (bare, out, None, ModelFormatError, "not a self-describing"),
-        "no folder": (TINY, tmp_path / "no" / "x.onnx", None, ExportError, "there is no folder"),
-        "a folder": (TINY, tmp_path, None, ExportError, "is a folder; name a file to write"),
-        "itself": (copy, copy, None, ExportError, "is the float model itself"),
-        "no pictures": (TINY, out, tmp_path / "none", ExportError, "holds no pictures"),
-        "few pictures": (TINY, out, few, ExportError, "holds 1 pictures; .* takes at least 150"),
-    }
-
-
-@pytest.mark.parametrize(
-    "what",
-    [
-        "no model",
-        "no fungi-onnx file",
-        "no folder",
-        "a folder",
-        "itself",
-        "no pictures",
-        "few pictures",
-    ],
-)
+@pytest.mark.parametrize("what", unusable.NAMES)
 def test_what_cannot_be_done_is_told(what: str, tmp_path: Path) -> None:
-    model, target, folder, error, text = spoilt_target(tmp_path)[what]
+    model, target, folder, error, text = unusable.cases(TINY, tmp_path, ".int8.onnx", 150)[what]
     with pytest.raises(error, match=text):
         quietly(model, target, folder)
     assert not (tmp_path / "out.onnx").exists()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fungi_onnx import FungiClassifier, ModelFormatError, ModelNotFoundError
-from fungi_onnx.model_file import ModelFile, Parity, Probe, Probes, Terms, find
+from fungi_onnx import FungiClassifier, ModelFormatError
+from fungi_onnx.model_file import ModelFile, Parity, Probe, Probes, Terms
 
 texts = st.text(max_size=20)
 words = st.text(min_size=1, max_size=20)
@@ -139,20 +139,3 @@ def test_a_truncated_file(tiny: Path, tmp_path: Path) -> None:
     path.write_bytes(tiny.read_bytes()[:100_000])
     with pytest.raises(ModelFormatError, match="is not a model that onnxruntime"):
         FungiClassifier(path)
-
-
-def test_find(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find(tiny) == tiny
-    assert find(str(tiny)) == tiny
-    with pytest.raises(ModelNotFoundError, match="missing.onnx: no such model file; make one"):
-        find(tmp_path / "missing.onnx")
-    with pytest.raises(ModelNotFoundError, match="is a folder"):
-        find(tmp_path)
-    with pytest.raises(ModelNotFoundError, match="no model: name a file with -m"):
-        find()
-    monkeypatch.setenv("FUNGI_ONNX_MODEL", str(tiny))
-    assert find() == tiny
-    assert FungiClassifier().path == tiny
-    monkeypatch.setenv("FUNGI_ONNX_MODEL", "gone.onnx")
-    with pytest.raises(ModelNotFoundError, match=r"from the environment variable FUNGI_ONNX_MODEL"):
-        find()
