@@ -2,7 +2,8 @@
 #
 # Two environments, so that the absence of TensorFlow where pictures are classified is a fact:
 # .venv/export holds TensorFlow and the exporter, .venv/runtime holds neither. A third, .venv/gpu, has
-# onnxruntime's package for GPUs, which must not be in one with that for the CPU.
+# onnxruntime's package for GPUs, which must not be in one with that for the CPU, and a fourth, .venv/ray,
+# has Ray, of which the rest knows nothing.
 
 PYTHON ?= python3
 EXPORT := .venv/export/bin
@@ -29,9 +30,10 @@ demo: build/standin.onnx .venv/runtime/.ready ## Builds a stand-in module, expor
 	@echo; echo "== The sample pictures, in the same environment"
 	$(RUNTIME)/fungi-onnx classify -m build/standin.onnx -k 3 $(STANDIN)/samples/*.jpg
 
-test: lint browser gpu ## Runs everything: linters, types, all tests, the README.
+test: lint browser gpu .venv/ray/.ready ## Runs everything: linters, types, all tests, the README.
 	$(RUNTIME)/pytest tests/runtime
 	$(RUNTIME)/pytest tests/gpu
+	.venv/ray/bin/pytest tests/ray
 	cd export && ../$(EXPORT)/pytest ../tests/export
 	$(RUNTIME)/pytest tests/whole
 	$(MAKE) fuzz
@@ -95,6 +97,12 @@ environments: .venv/runtime/.ready .venv/export/.ready
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[gpu]' \
 	&& touch $@ || echo "== Without the package for GPUs, which cannot be had for this kind of machine"
+
+.venv/ray/.ready: pyproject.toml
+	@echo "== Setting up $(@D) (Ray, no TensorFlow)"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[cpu,ray-dev]'
+	@touch $@
 
 .venv/export/.benchmarks: .venv/export/.ready
 	@echo "== Adding OpenVINO and matplotlib to $(@D)"

@@ -6,10 +6,11 @@ import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from fungi_onnx import __version__
 from fungi_onnx.classifier import FungiClassifier
@@ -147,14 +148,51 @@ def run(
         SourceError: the names cannot be read any further.
         ResultsWriteError: the disk is full, for example.
     """
+
+    def rows() -> Iterator[int]:
+        for names in bursts:
+            wanted = left(names, results.done)
+            for prediction in classifier.classify_many(wanted, top_k, workers=workers):
+                results.append(prediction)
+                yield 1
+
+    return collect(rows(), results, progress)
+
+
+class Output(Protocol):
+    """What rows are written to.
+
+    Attributes:
+        path: where it is.
+        done: the pictures that had their row before.
+        failed: how many rows have an error, by its type.
+    """
+
+    path: str
+    done: Done
+    failed: Counter[str]
+
+    def finish(self) -> None:
+        """Makes it whole: there are no more rows to come."""
+        ...
+
+
+def collect(rows: Iterator[int], results: Output, progress: Progress) -> Summary:
+    """Does the work that ``rows`` stands for, and counts it.
+
+    Args:
+        rows: appends to ``results``, and yields how many rows it appended.
+        results: is finished at the end.
+        progress: is told of each, and closed.
+
+    Returns, Raises:
+        As `run`.
+    """
     start, new, stopped_by = time.perf_counter(), 0, None
     try:
-        for names in bursts:
-            left = _left(names, results.done)
-            for prediction in classifier.classify_many(left, top_k, workers=workers):
-                results.append(prediction)
-                new += 1
-                progress.step(results.failed.total())
+        for count in rows:
+            new += count
+            progress.step(results.failed.total(), count)
         results.finish()
     except KeyboardInterrupt as stop:
         stopped_by = stop.number if isinstance(stop, Stop) else int(signal.SIGINT)
@@ -171,5 +209,6 @@ def run(
     )
 
 
-def _left(names: Iterator[str], done: Done) -> Iterator[str]:
+def left(names: Iterator[str], done: Done) -> Iterator[str]:
+    """The names that have no row yet; each is passed over as often as it has one."""
     return (name for name in names if not done.take(name)) if done.rows else names

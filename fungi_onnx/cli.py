@@ -14,6 +14,7 @@ from typing import Any
 
 from fungi_onnx import __version__, options
 from fungi_onnx.errors import (
+    ClusterError,
     DeviceUnavailableError,
     FungiOnnxError,
     ResultsError,
@@ -27,6 +28,7 @@ _EXIT_CODES: tuple[tuple[type[FungiOnnxError], int], ...] = (
     (ResultsWriteError, 1),
     (ResultsError, 2),
     (SourceError, 2),
+    (ClusterError, 1),
     (DeviceUnavailableError, 4),
 )
 
@@ -160,7 +162,8 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         required=True,
         metavar="OUT",
-        help="a new file, by its suffix .jsonl, .ndjson, .csv or .parquet",
+        help="a new file, by its suffix .jsonl, .ndjson, .csv or .parquet; a folder with --engine"
+        " ray",
     )
     batch.add_argument(
         "--resume",
@@ -170,6 +173,26 @@ def _parser() -> argparse.ArgumentParser:
     looks(batch)
     on_device(batch, "--workers")
     batch.set_defaults(threads=1)  # for each worker
+    cluster = batch.add_argument_group(
+        "on a Ray cluster",
+        "The source may also be a Parquet table, and it and OUT, a folder of Parquet parts, may be"
+        " at addresses such as s3://bucket/photos. See docs/ray.md.",
+    )
+    cluster.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="local: this machine (default); ray: a Ray cluster",
+    )
+    cluster.add_argument(
+        "--address",
+        help="of the cluster: auto, HOST:PORT or ray://HOST:PORT (default: $RAY_ADDRESS, else one"
+        " is started on this machine for the run)",
+    )
+    cluster.add_argument(
+        "--column",
+        help="of the table: the pictures' bytes or their paths (default: bytes, else path)",
+    )
     command("info", "Show what the model file says about itself.", "info -m fungi.onnx")
     on_device(
         command(

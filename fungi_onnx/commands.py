@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fungi_onnx import doctor as machine
 from fungi_onnx import selftest as probes
@@ -14,6 +15,9 @@ from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.limits import Limits
 from fungi_onnx.model_file import SCHEMA, ModelFile, Parity
 from fungi_onnx.quiet import decoders_silenced
+
+if TYPE_CHECKING:
+    from fungi_onnx.bulk import Summary
 
 
 def classify(options: argparse.Namespace) -> int:
@@ -37,6 +41,12 @@ def classify(options: argparse.Namespace) -> int:
 
 def batch(options: argparse.Namespace) -> int:
     """Names what is on the photos of a folder or a list, into a file."""
+    if options.engine == "ray":
+        return _batch_on_ray(options)
+    if options.address is not None or options.column is not None:
+        return _wrong("--address and --column are for --engine ray")
+    if "://" in options.source:
+        return _wrong(f"{options.source}: addresses are for --engine ray")
     import hashlib
 
     from fungi_onnx import bulk, cpus, listing, results
@@ -75,6 +85,33 @@ def batch(options: argparse.Namespace) -> int:
             top_k=options.top_k,
             workers=options.workers or cpus.available(),
         )
+    return _summed_up(summary, classifier, options)
+
+
+def _batch_on_ray(options: argparse.Namespace) -> int:
+    from fungi_onnx import ray
+
+    try:
+        # Ray, too, writes to descriptor 2 what it raises; and to stdout which machines it lost.
+        with decoders_silenced(), contextlib.redirect_stdout(sys.stderr):
+            summary, classifier = ray.batch(
+                options.source,
+                options.output,
+                options.model,
+                address=options.address,
+                column=options.column,
+                resume=options.resume,
+                workers=options.workers,
+                device=options.device,
+                look=ray.Look(top_k=options.top_k, **_looks(options)),
+            )
+    except ValueError as error:
+        return _wrong(str(error))
+    return _summed_up(summary, classifier, options)
+
+
+def _summed_up(summary: Summary, classifier: FungiClassifier, options: argparse.Namespace) -> int:
+    """Prints what a run came to, and gives its code."""
     if options.json:
         _print_json(summary.to_dict())
     else:
@@ -83,6 +120,11 @@ def batch(options: argparse.Namespace) -> int:
         return 128 + summary.stopped_by
     print(f"\n{_notice(classifier.model)}", file=sys.stderr)
     return 1 if summary.failed else 0
+
+
+def _wrong(text: str) -> int:
+    print(f"fungi-onnx: {text}", file=sys.stderr)
+    return 2
 
 
 def info(options: argparse.Namespace) -> int:

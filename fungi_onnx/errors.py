@@ -63,3 +63,7 @@ class ResultsError(FungiOnnxError):
 
 class ResultsWriteError(ResultsError):
     """A row could not be written (the disk is full, say); those before it are kept."""
+
+
+class ClusterError(FungiOnnxError):
+    """The Ray cluster cannot be reached, or it failed."""

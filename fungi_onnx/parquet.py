@@ -1,8 +1,9 @@
 """Results as a Parquet table: made of a journal in one step, because a part of one is unreadable.
 
-The columns are ``image`` (string), ``top`` (list of {id: int32, name: string, probability:
-double}), ``error_type`` and ``error_message`` (string); of the last three a row has either ``top``
-or the errors. The key ``fungi_onnx.run`` of the file's metadata holds what made the results.
+`SCHEMA` and `record_batch` say what a table of results is, for all that write one. The columns are
+``image`` (string), ``top`` (list of {id: int32, name: string, probability: double}),
+``error_type`` and ``error_message`` (string); of the last three a row has either ``top`` or the
+errors. The key ``fungi_onnx.run`` of the file's metadata holds what made the results.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ except ModuleNotFoundError as missing:
 
 _ROWS = 10_000  # in a row group: some megabytes
 _MATCH = pa.struct([("id", pa.int32()), ("name", pa.string()), ("probability", pa.float64())])
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         ("image", pa.string()),
         ("top", pa.list_(_MATCH)),
@@ -77,17 +78,18 @@ def write(path: str, draft: str, journal: Iterable[bytes], run: dict[str, Any]) 
         ResultsError: the table before is no table of results.
         ResultsWriteError: the disk is full, for example; the draft is gone.
     """
-    schema = _SCHEMA.with_metadata({"fungi_onnx.run": json.dumps(run)})
+    described = schema(run)
     try:
         with open(draft, "wb") as file:
-            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            with pq.ParquetWriter(file, described, compression="zstd") as writer:
                 if os.path.exists(path):
                     with _opened(path) as table:
                         for batch in table.iter_batches(_ROWS):
-                            writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+                            writer.write_batch(batch.replace_schema_metadata(described.metadata))
                 lines = iter(journal)
                 while part := list(itertools.islice(lines, _ROWS)):
-                    writer.write_batch(_batch(part, schema))
+                    batch = record_batch([json.loads(line) for line in part])
+                    writer.write_batch(batch.replace_schema_metadata(described.metadata))
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
@@ -103,20 +105,25 @@ def write(path: str, draft: str, journal: Iterable[bytes], run: dict[str, Any]) 
     sync_folder(path)
 
 
-def _batch(lines: list[bytes], schema: Any) -> Any:
-    objects = [json.loads(line) for line in lines]
-    errors = [row.get("error", {}) for row in objects]
+def schema(run: dict[str, Any]) -> Any:
+    """The `SCHEMA` with what made the results in its metadata."""
+    return SCHEMA.with_metadata({"fungi_onnx.run": json.dumps(run)})
+
+
+def record_batch(rows: list[dict[str, Any]]) -> Any:
+    """Rows, each as `Prediction.to_dict` gives it, as a ``pyarrow.RecordBatch`` of `SCHEMA`."""
+    errors = [row.get("error", {}) for row in rows]
     columns = [
-        [encoded(row["image"]).decode() for row in objects],
-        [row.get("top") for row in objects],
+        [encoded(row["image"]).decode() for row in rows],
+        [row.get("top") for row in rows],
         [error.get("type") for error in errors],
         [
             None if (text := error.get("message")) is None else encoded(text).decode()
             for error in errors
         ],
     ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.record_batch(arrays, schema=schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)
 
 
 def _opened(path: str) -> Any:
@@ -124,7 +131,7 @@ def _opened(path: str) -> Any:
         table = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise ResultsError(f"{path}: is not a Parquet file that can be read: {error}") from None
-    if not table.schema_arrow.equals(_SCHEMA):
+    if not table.schema_arrow.equals(SCHEMA):
         table.close()
         raise ResultsError(f"{path}: is a Parquet file, but not one of results")
     return table

@@ -125,7 +125,7 @@ class Results:
             )
         lock = os.open(companion, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         self._stack.callback(os.close, lock)
-        if not _locked(lock):
+        if not locked(lock):
             raise ResultsError(f"{self.path}: another run is writing to it")
         there = self._there()
         if there and not resume:
@@ -134,7 +134,7 @@ class Results:
             )
         self._run = _recorded(lock, companion) if there else run
         if there:
-            _refuse_to_mix(self.path, self._run, run)
+            refuse_to_mix(self.path, self._run, run)
         else:
             _record(lock, run)
         before = self._parquet.count(self.path) if self._table else 0
@@ -230,7 +230,7 @@ def _digest(image: str) -> int:
     return int.from_bytes(blake2b(encoded(image), digest_size=8).digest(), "little")
 
 
-def _locked(companion: int) -> bool:
+def locked(companion: int) -> bool:
     """Locks it until it is closed or the process ends; False if another process has the lock."""
     if fcntl is not None:
         try:
@@ -262,7 +262,12 @@ def _recorded(companion: int, path: str) -> dict[str, Any]:
     raise ResultsError(f"{path}: is damaged, and nothing else says what made the results")
 
 
-def _refuse_to_mix(path: str, recorded: dict[str, Any], run: dict[str, Any]) -> None:
+def refuse_to_mix(path: str, recorded: dict[str, Any], run: dict[str, Any]) -> None:
+    """Sees to it that results are gone on with by what made them.
+
+    Raises:
+        ResultsError: something that answers depend on differs.
+    """
     old, new = recorded["made_by"], run["made_by"]
     differences = [
         f"{key} {old.get(key)} → {new.get(key)}"

@@ -109,6 +109,8 @@ def _read_stream(stream: BinaryReader, name: str, limits: Limits) -> bytes:
     while left > 0:
         try:
             part = stream.read(min(left, 1 << 20))
+        except FileNotFoundError:  # one that is opened when it is read
+            raise ImageFileError(name, "no such file") from None
         except OSError as error:
             raise ImageFileError(name, f"cannot be read: {error.strerror or error}") from None
         if not part:
