@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import time
@@ -85,7 +86,6 @@ class Summary:
 
 def description(
     classifier: FungiClassifier,
-    model_digest: str,
     source: str,
     top_k: int,
     limits: Limits,
@@ -95,16 +95,17 @@ def description(
 
     Args:
         classifier: its model, view, crop and device.
-        model_digest: SHA-256 of the model file.
         source: the folder, of which the names in the results depend, or a list or ``-``.
         top_k, limits, allow_truncated: the other options that answers depend on.
     """
     terms = classifier.model.terms
+    with classifier.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "made_by": {
             "fungi-onnx": __version__,
             "model": classifier.model.name,
-            "model SHA-256": model_digest,
+            "model SHA-256": digest,
             "device": classifier.device.partition(":")[0],
             "folder": os.path.normpath(source) if os.path.isdir(source) else None,
             "top_k": top_k,

@@ -186,8 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     cluster.add_argument(
         "--address",
-        help="of the cluster: auto, HOST:PORT or ray://HOST:PORT (default: $RAY_ADDRESS, else one"
-        " is started on this machine for the run)",
+        help="of the cluster: auto or HOST:PORT (default: $RAY_ADDRESS, else one is"
+        " started on this machine for the run)",
     )
     cluster.add_argument(
         "--column",

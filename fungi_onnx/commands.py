@@ -47,8 +47,6 @@ def batch(options: argparse.Namespace) -> int:
         return _wrong("--address and --column are for --engine ray")
     if "://" in options.source:
         return _wrong(f"{options.source}: addresses are for --engine ray")
-    import hashlib
-
     from fungi_onnx import bulk, cpus, listing, results
     from fungi_onnx.progress import Progress
 
@@ -56,11 +54,8 @@ def batch(options: argparse.Namespace) -> int:
     bursts = listing.bursts(options.source, files)
     looks = _looks(options)
     classifier = _classifier(options, **looks)
-    with classifier.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     run = bulk.description(
         classifier,
-        digest,
         options.source,
         options.top_k,
         looks["limits"],

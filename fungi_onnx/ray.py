@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import os
 import re
@@ -154,9 +153,9 @@ def classify(
     Raises:
         ModelNotFoundError, ModelFormatError: as of `FungiClassifier`.
         ValueError: an argument is none of the above.
-        When the dataset is worked through, ``ray.exceptions.RayError``, caused by a
-        SourceError: storage refuses, or a machine does not see the pictures; or by a
-        DeviceUnavailableError.
+        When the dataset is worked through, ``ray.exceptions.RayError``, whose text ends with that
+        of a SourceError (storage refuses, or a machine does not see the pictures) or of a
+        DeviceUnavailableError: Ray passes them on as text.
     """
     checked = look.classifier(model)
     pool = _concurrency(concurrency, num_cpus, num_gpus)
@@ -288,7 +287,6 @@ def batch(
         )
         run = bulk.description(
             checked,
-            _digest(checked.path),
             source,
             look.top_k,
             look.limits,
@@ -340,11 +338,6 @@ def _noting(names: Iterator[str], witness: list[str]) -> Iterator[str]:
         if not witness and not storage.is_address(name) and os.path.exists(name):
             witness.append(name)
         yield name
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
