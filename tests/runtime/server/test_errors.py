@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import random
 import signal
+import statistics
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -199,4 +201,7 @@ def test_the_fuzzers_corpus_leaves_no_trace(tiny: Path) -> None:
             memory.append(server.memory())
         assert not [line for line in server.log if " ERROR " in line]
         assert server.client.get("/readyz").status_code == 200
-    assert memory[5] - memory[2] < 1e6, [round(one / 1e6, 1) for one in memory]
+    # What is kept of a request is seen in every round. A worker begins when two requests happen to
+    # overlap, and its own buffers grow to the largest picture that it had: 8 MB, once.
+    grown = statistics.median(after - before for before, after in pairwise(memory))
+    assert grown < 3e5, [round(one / 1e6, 1) for one in memory]
