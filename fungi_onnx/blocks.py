@@ -91,6 +91,13 @@ def of_table(
         raise SourceError(f"{source}: the column {column} has neither texts nor bytes, but {kind}")
 
 
+def names(block: pa.Table) -> list[str]:
+    """The pictures that a block names, without those whose bytes it has or points to."""
+    if {"bytes", "table"} & set(block.column_names):
+        return []
+    return _texts(block.column("path"))
+
+
 def pictures(block: pa.Table, storage: Storage, limits: Limits) -> Iterator[tuple[str, Any]]:
     """The names and the pictures of a block: paths, and file objects that have the bytes.
 
@@ -98,7 +105,7 @@ def pictures(block: pa.Table, storage: Storage, limits: Limits) -> Iterator[tupl
         SourceError: storage refuses, or the table is not there any more.
     """
     columns = block.column_names
-    names = _texts(block.column("path")) if "path" in columns else [""] * len(block)
+    named = _texts(block.column("path")) if "path" in columns else [""] * len(block)
     values: Iterator[bytes | OSError]
     if "bytes" in columns:
         values = (_bytes(value) for value in block.column("bytes"))
@@ -109,11 +116,11 @@ def pictures(block: pa.Table, storage: Storage, limits: Limits) -> Iterator[tupl
         def fetch(name: str) -> Any:
             return storage.read(name, limits) if is_address(name) else name
 
-        remote = any(map(is_address, names))
-        found = in_order(fetch, names, _READERS, ahead=1) if remote else iter(names)
-        yield from zip(names, found, strict=True)
+        remote = any(map(is_address, named))
+        found = in_order(fetch, named, _READERS, ahead=1) if remote else iter(named)
+        yield from zip(named, found, strict=True)
         return
-    for name, value in zip(names, values, strict=True):
+    for name, value in zip(named, values, strict=True):
         yield name, Lazy(name or "(bytes)", value)
 
 

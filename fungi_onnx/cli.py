@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 from fungi_onnx import __version__, options
@@ -41,9 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     chosen = _parser().parse_args(arguments)
     try:
-        from fungi_onnx import commands
-
-        return int(getattr(commands, chosen.command)(chosen))
+        body = import_module(f"fungi_onnx.commands.{chosen.command}")
+        return int(body.run(chosen))
     except FungiOnnxError as error:
         print(f"fungi-onnx: {error}", file=sys.stderr)
         return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 3)

@@ -57,6 +57,18 @@ class Report:
         """True if there are probes and every one passed."""
         return bool(self.results) and all(result.problem is None for result in self.results)
 
+    @property
+    def failure(self) -> str | None:
+        """What is wrong, as a sentence; None if nothing is."""
+        if self.ok:
+            return None
+        failed = [result for result in self.results if result.problem is not None]
+        what = f"{failed[0].name}: {failed[0].problem}" if failed else "there are none"
+        return (
+            f"The model does not answer here as its original did: {len(failed)} of"
+            f" {len(self.results)} golden probes failed ({what})."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The report as a JSON object."""
         return {

@@ -19,9 +19,11 @@ from fungi_onnx import __version__
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.errors import DeviceUnavailableError
 from fungi_onnx.limits import Limits
+from fungi_onnx.selftest import Report
 from fungi_onnx.server import operations, page, problems, schemas, v1, v2
+from fungi_onnx.server.batching import Batcher
 from fungi_onnx.server.body import Bodies
-from fungi_onnx.server.engine import Engine
+from fungi_onnx.server.engine import Engine, MakesBatcher
 from fungi_onnx.server.gate import OPEN, Gate
 from fungi_onnx.server.metrics import Metrics
 from fungi_onnx.server.settings import Settings
@@ -34,6 +36,8 @@ def application(
     settings: Settings,
     limits: Limits,
     on_failure: Callable[[DeviceUnavailableError], None] = lambda _: None,
+    batcher: MakesBatcher = Batcher,
+    report: Report | None = None,
 ) -> ASGIApp:
     """Makes the application.
 
@@ -42,17 +46,22 @@ def application(
         settings: how it is served.
         limits: those that the classifier has, to be told to clients.
         on_failure: as of `Engine`: is told when nothing can be answered any more.
+        batcher: as of `Engine`.
+        report: the outcome of the golden probes, if they have run: pictures are then taken at
+            once. By default they run when the application starts.
     """
     metrics = Metrics(classifier, settings.workers)
-    engine = Engine(classifier, settings, metrics, on_failure)
+    engine = Engine(classifier, settings, metrics, on_failure, batcher)
+    engine.report = report
     bodies = Bodies(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        probing = asyncio.create_task(_probe(engine))
+        probing = None if engine.report else asyncio.create_task(_probe(engine))
         # What the protocol needs of it.
         yield {"max_connections": settings.max_connections, "rejected": metrics.rejected}
-        await probing
+        if probing is not None:
+            await probing
         await asyncio.to_thread(engine.close)
 
     app = FastAPI(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from fungi_onnx.views import Crop, View
 Result = TypeVar("Result")
 Tensor = NDArray[np.float32] | NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
+MakesBatcher = Callable[..., Callable[[Tensor], Awaitable[tuple[Probabilities, float]]]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Engine:
         settings: Settings,
         metrics: Metrics,
         on_failure: Callable[[DeviceUnavailableError], None] = lambda _: None,
+        batcher: MakesBatcher = Batcher,
     ) -> None:
         """Starts the threads.
 
@@ -76,6 +78,7 @@ class Engine:
             metrics: what is counted.
             on_failure: is told, maybe more than once and from any thread, that the device can no
                 longer be used. A GPU that has failed does not come back in the same process.
+            batcher: makes what gathers pictures into batches, as `Batcher` is made and called.
         """
         self.classifier = classifier
         self.report: selftest.Report | None = None
@@ -87,11 +90,11 @@ class Engine:
         self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="fungi-onnx")
         self._batch = settings.batch
         self._on_failure = on_failure
-        self._batcher = None
+        self._batcher: Callable[[Tensor], Awaitable[tuple[Probabilities, float]]] | None = None
         if settings.batch > 1:
             parallel = 1 if classifier.device == "cpu" else classifier.parallel
             self._runner = ThreadPoolExecutor(parallel, thread_name_prefix="fungi-onnx-batch")
-            self._batcher = Batcher(
+            self._batcher = batcher(
                 self._run_batch,
                 size=settings.batch,
                 delay=settings.batch_delay,
@@ -111,14 +114,8 @@ class Engine:
             raise _failed()
         if self.report is None:
             raise busy("The server is starting: the golden probes are being checked.", "Starting")
-        if not self.report.ok:
-            failed = [one for one in self.report.results if one.problem is not None]
-            what = f"{failed[0].name}: {failed[0].problem}" if failed else "there are none"
-            raise busy(
-                f"The model does not answer here as its original did: {len(failed)} of"
-                f" {len(self.report.results)} golden probes failed ({what}).",
-                "ProbesFailed",
-            )
+        if self.report.failure is not None:
+            raise busy(self.report.failure, "ProbesFailed")
         return self.report
 
     def check_room(self, count: int = 1) -> None:

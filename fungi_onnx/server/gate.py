@@ -67,10 +67,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         start, status = time.perf_counter(), 0
-        scope["root_path"] = self._root
+        root = scope["root_path"] = self._root or scope.get("root_path", "")
         # A proxy may pass on the path under which it shows the server, or take it away.
-        if not f"{scope['path']}/".startswith(f"{self._root}/"):
-            scope["path"] = self._root + scope["path"]
+        if not f"{scope['path']}/".startswith(f"{root}/"):
+            scope["path"] = root + scope["path"]
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -85,8 +85,8 @@ class Gate:
             self._check_token(scope)
             if scope["method"] == "POST":
                 self._engine.check_room()
-            if self._root and scope["path"] == self._root:  # the page's addresses are relative
-                await RedirectResponse(f"{self._root}/")(scope, receive, answer)
+            if root and scope["path"] == root:  # the page's addresses are relative
+                await RedirectResponse(f"{root}/")(scope, receive, answer)
                 return
             await self._app(scope, receive, answer)
         except ProblemError as problem:
@@ -109,7 +109,7 @@ class Gate:
             self._count(scope, status, time.perf_counter() - start)
 
     def _check_token(self, scope: Scope) -> None:
-        path = scope["path"].removeprefix(self._root)
+        path = scope["path"].removeprefix(scope["root_path"])
         if self._token is None or path in OPEN or path.startswith("/page/"):
             return
         given = dict(scope["headers"]).get(b"authorization", b"")
@@ -125,7 +125,7 @@ class Gate:
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         # The route and not the path, of which clients may think up any number.
-        path = scope["path"].removeprefix(self._root)
+        path = scope["path"].removeprefix(scope["root_path"])
         known = path if path in self._paths else "other"
         route = getattr(scope.get("route"), "path", known)
         self._metrics.requests.labels(scope["method"], route, status).inc()

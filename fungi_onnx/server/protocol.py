@@ -26,9 +26,13 @@ PATIENCE = 10.0  # seconds for a head, for what follows an early answer, and for
 
 
 def gone(request: Request) -> Callable[[], bool]:
-    """Says whether the client of a request has closed its connection; from any thread."""
-    transport: asyncio.Transport = request.scope["state"]["transport"]
-    return transport.is_closing
+    """Says whether the client of a request has closed its connection; from any thread.
+
+    That is known of a `Protocol`'s connections. Where another server holds them, it cancels the
+    request of a client that has gone, and with it what waits for its turn.
+    """
+    transport: asyncio.Transport | None = request.scope.get("state", {}).get("transport")
+    return transport.is_closing if transport is not None else lambda: False
 
 
 class Protocol(HttpToolsProtocol):

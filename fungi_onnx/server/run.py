@@ -56,8 +56,7 @@ def serve(
     Raises:
         DeviceUnavailableError: the GPU failed. Whatever started the server may start it again.
     """
-    sys.setswitchinterval(_SWITCH_INTERVAL)
-    _keep_memory()
+    settle_process()
     _log()
     failures: list[DeviceUnavailableError] = []
 
@@ -109,7 +108,9 @@ def _log() -> None:
         found.propagate = False
 
 
-def _keep_memory() -> None:
+def settle_process() -> None:
+    """Fits Python's and glibc's settings to a process that does nothing else than serve."""
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     with contextlib.suppress(OSError, AttributeError):  # not glibc
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGE)

@@ -26,7 +26,7 @@ class Settings:
         log_requests: a line for each request.
     """
 
-    workers: int
+    workers: int = 1
     queue: int = 64
     max_bytes: int = 32_000_000
     max_files: int = 16
