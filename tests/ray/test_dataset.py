@@ -1,0 +1,100 @@
+"""`fungi_onnx.ray.classify`: for those who have a dataset of their own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+from pyarrow import parquet as pq
+from ray.cluster_utils import Cluster
+from ray.exceptions import RayError
+
+from fungi_onnx import ModelNotFoundError
+from fungi_onnx.ray import Look, classify
+
+from .conftest import MODEL, Run, make_pictures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _connected(cluster: Cluster) -> Iterator[None]:
+    """This process is connected to the cluster."""
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def expected(run: Run, tmp_path: Path) -> pa.Table:
+    """What a single machine says of a hundred pictures, one of them broken."""
+    make_pictures(tmp_path / "photos", 100)
+    run("batch", "photos", "-o", "single.parquet")
+    return pq.read_table(tmp_path / "single.parquet").replace_schema_metadata()
+
+
+def rows_of(dataset: ray.data.Dataset) -> pa.Table:
+    rows = pa.concat_tables(ray.get(dataset.to_arrow_refs()))
+    return rows.sort_by("image").replace_schema_metadata()
+
+
+@pytest.mark.usefixtures("two_nodes")
+def test_paths_and_bytes(expected: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    names = expected.column("image").to_pylist()
+    assert rows_of(classify(names, MODEL)).equals(expected)
+    paths = ray.data.from_arrow(pa.table({"path": names}))
+    assert rows_of(classify(paths, MODEL, concurrency=1)).equals(expected)
+    pictures = ray.data.read_binary_files("photos", include_paths=True)
+    rows = rows_of(classify(pictures, MODEL, concurrency=(1, 2)))
+    assert rows.column("top").equals(expected.column("top"))
+    assert [Path(name).name for name in rows.column("image").to_pylist()] == [
+        Path(name).name for name in names
+    ]
+    nameless = rows_of(classify(pictures.select_columns("bytes"), MODEL, look=Look(top_k=2)))
+    assert set(nameless.column("image").to_pylist()) == {""}
+    assert {len(top) for top in nameless.column("top").to_pylist() if top} == {2}
+    assert nameless.column("error_type").to_pylist().count("ImageDecodeError") == 1
+
+
+@pytest.mark.usefixtures("two_nodes")
+def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
+    other = ray.data.from_arrow(pa.table({"jpeg": [b"x"]}))
+    with pytest.raises(RayError, match="has the columns jpeg, and neither path nor bytes: rename"):
+        classify(other, MODEL).materialize()
+    with pytest.raises(ModelNotFoundError, match="none.onnx"):
+        classify(["a.jpg"], tmp_path / "none.onnx")
+    with pytest.raises(ValueError, match=r"concurrency must be at least 1, and not \(2, 1\)"):
+        classify(["a.jpg"], MODEL, concurrency=(2, 1))
+    with pytest.raises(ValueError, match="a worker has at least 1 CPU, and not 0 and 0 GPUs"):
+        classify(["a.jpg"], MODEL, num_cpus=0)
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap hides a folder from a node")
+def test_a_machine_that_does_not_see_the_pictures_ends_the_run(
+    cluster: Cluster, run: Run, tmp_path: Path
+) -> None:
+    make_pictures(tmp_path / "photos", 100)
+    for node in [*cluster.worker_nodes]:
+        cluster.remove_node(node)
+    ray_command = str(Path(sys.executable).with_name("ray"))
+    hidden = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", str(tmp_path / "photos"), ray_command]
+    node = subprocess.Popen(
+        [*hidden, "start", "--address", cluster.address, "--num-cpus", "1", "--block"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        arguments = ("photos", "-o", "out", "--engine", "ray", "--address", cluster.address)
+        done = run("batch", *arguments)
+        assert done.returncode == 2, done.stderr
+        assert "photos/000/000000.jpg: is not there on " in done.stderr
+        assert "all machines of the cluster must see the pictures in the same place" in done.stderr
+        assert not list((tmp_path / "out").glob("part-*"))
+    finally:
+        node.terminate()
+        node.wait(timeout=60)
