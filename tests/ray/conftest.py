@@ -25,6 +25,11 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGIO
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Ray's own way of using pydantic is not our business."""
+    config.addinivalue_line("filterwarnings", "ignore::pydantic.warnings.PydanticDeprecatedSince20")
+
+
 def make_pictures(folder: Path, count: int, size: tuple[int, int] = (90, 70)) -> None:
     """JPEGs of fifty kinds, in turn; every hundredth is cut short."""
     chance = np.random.default_rng(0)

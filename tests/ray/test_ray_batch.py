@@ -16,6 +16,8 @@ import pytest
 from pyarrow import parquet as pq
 from ray.cluster_utils import Cluster
 
+from fungi_onnx.parts import Parts
+
 from .conftest import BROKEN, COMMAND, MODEL, Run, make_pictures
 
 MANY, SIZE = 5000, (1200, 900)  # a quarter of a minute of work
@@ -236,4 +238,11 @@ def test_what_cannot_be_done_is_said(run: Run, two_nodes: Cluster, tmp_path: Pat
         assert (done.returncode, done.stdout) == (code, ""), (arguments, done.stderr)
         assert text in done.stderr
         assert len(done.stderr.splitlines()) == 1, done.stderr
+    # Nothing of that took anything away; and one run at a time writes to a folder.
     assert run("batch", "photos", "-o", "out", "--resume", *on).returncode == 0
+    with Parts(str(tmp_path / "busy"), {"made_by": {}}):
+        done = run("batch", "photos", "-o", "busy", *on)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "fungi-onnx: busy: another run is writing to it\n",
+    )

@@ -68,10 +68,14 @@ def client(port: int) -> Iterator[httpx.Client]:
         yield client
 
 
-def same_as(classifier: FungiClassifier, rows: list[dict[str, Any]]) -> bool:
-    """Whether an answer is what the library says, to the last digit."""
+def same_as(classifier: FungiClassifier, rows: list[dict[str, Any]], within: float = 0) -> bool:
+    """Whether an answer is what the library says, to the last digit or ``within`` so much."""
     top = classifier.classify(SAMPLE, top_k=len(rows)).to_dict()["top"]
-    return bool(rows == top)
+    return len(rows) == 5 and all(
+        (row["id"], row["name"]) == (match["id"], match["name"])
+        and abs(row["probability"] - match["probability"]) <= within
+        for row, match in zip(rows, top, strict=True)
+    )
 
 
 def wait_until(there: Callable[[], Any], what: str, seconds: float = 60) -> Any:
@@ -86,7 +90,7 @@ def wait_until(there: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 def test_it_answers_as_the_server_does(client: httpx.Client) -> None:
     classifier = FungiClassifier(MODEL, device="cpu", threads=1)
     serve.run(deployment(MODEL), route_prefix="/fungi")
-    response = client.post("/fungi/v1/classify?top_k=3", content=SAMPLE.read_bytes())
+    response = client.post("/fungi/v1/classify", content=SAMPLE.read_bytes())
     assert response.status_code == 200, response.text
     assert same_as(classifier, response.json()["top"])
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -119,7 +123,7 @@ def test_ray_gathers_the_batches(client: httpx.Client) -> None:
 
     def ask(_: int) -> bool:
         response = client.post("/v1/classify", content=SAMPLE.read_bytes(), headers=key)
-        return response.status_code == 200 and same_as(classifier, response.json()["top"])
+        return response.status_code == 200 and same_as(classifier, response.json()["top"], 1e-6)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(32)))
@@ -153,7 +157,7 @@ def test_a_model_in_a_bucket(client: httpx.Client, s3: str) -> None:
     classifier = FungiClassifier(MODEL, device="cpu", threads=1)
     answer = client.post("/v1/classify", content=SAMPLE.read_bytes()).json()
     assert same_as(classifier, answer["top"])
-    with pytest.raises(RuntimeError, match="failed to start"):
+    with pytest.raises(RuntimeError, match="Failed to update the deployments"):
         serve.run(deployment(f"s3://models/v2/tiny.onnx?{query}"), name="none", route_prefix="/x")
     told = serve.status().applications["none"].deployments["fungi-onnx"].message
     assert "ModelNotFoundError: s3://models/v2/tiny.onnx: there is no such model" in told
@@ -166,26 +170,30 @@ def test_a_model_that_answers_otherwise_never_serves(client: httpx.Client, tmp_p
     tensor = b"expanded_conv_9/project/Conv2D_weights_fused_bnJ\x80\x0c"
     data[data.index(tensor) + len(tensor) + 3] ^= 0x40  # the first weight's largest exponent bit
     altered.write_bytes(data)
-    with pytest.raises(RuntimeError, match="failed to start"):
+    with pytest.raises(RuntimeError, match="Failed to update the deployments"):
         serve.run(deployment(altered))
     told = serve.status().applications["default"].deployments["fungi-onnx"].message
     assert "altered.onnx: The model does not answer here as its original did: 8 of 8" in told
     assert client.post("/v1/classify", content=SAMPLE.read_bytes()).status_code in (404, 503)
 
 
-@pytest.mark.usefixtures("connected")
+@pytest.mark.usefixtures("connected", "two_nodes")
 def test_a_failed_device_is_told_to_ray() -> None:
-    before = os.dup(2)
-    replica = Replica(str(MODEL), Settings(), DEFAULT_LIMITS)
-    try:
-        replica.check_health()
-        replica._fail(DeviceUnavailableError("cuda:0 has failed"))
-        with pytest.raises(DeviceUnavailableError, match="^cuda:0 has failed$"):
-            replica.check_health()
-    finally:
-        replica._quiet.close()
-        os.dup2(before, 2)
-        os.close(before)
+    """No GPU can fail here: the replica is told that one has, as its engine tells it."""
+
+    @ray.remote
+    def health() -> list[str | None]:
+        replica = Replica(str(MODEL), Settings(), DEFAULT_LIMITS)
+        told: list[str | None] = []
+        for _ in range(2):
+            try:
+                told.append(replica.check_health())
+            except DeviceUnavailableError as error:
+                told.append(str(error))
+            replica._fail(DeviceUnavailableError("cuda:0 has failed"))
+        return told
+
+    assert ray.get(health.remote()) == [None, "cuda:0 has failed"]
 
 
 @pytest.mark.parametrize("replicas", [(2, 1), (0, 0), (-1, 1)])
