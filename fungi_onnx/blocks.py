@@ -23,7 +23,7 @@ from fungi_onnx.results import Done
 from fungi_onnx.storage import Lazy, Storage, is_address, refused, told
 
 _LARGEST, _EACH = 512, 8  # rows of a block, and blocks for each worker if there are few rows
-_READERS = 8  # reads of a bucket at once, for each worker: they wait, and cost little
+_READERS = 8  # reads of a bucket at once, for each CPU: they wait, and cost little
 _ROWS = 16  # pictures of a table in memory at once
 
 
@@ -98,8 +98,16 @@ def names(block: pa.Table) -> list[str]:
     return _texts(block.column("path"))
 
 
-def pictures(block: pa.Table, storage: Storage, limits: Limits) -> Iterator[tuple[str, Any]]:
+def pictures(
+    block: pa.Table, storage: Storage, limits: Limits, num_cpus: int
+) -> Iterator[tuple[str, Any]]:
     """The names and the pictures of a block: paths, and file objects that have the bytes.
+
+    Args:
+        block: see above.
+        storage: opens what has an address.
+        limits: how large files may be.
+        num_cpus: of who decodes them, which has to be fed.
 
     Raises:
         SourceError: storage refuses, or the table is not there any more.
@@ -117,7 +125,7 @@ def pictures(block: pa.Table, storage: Storage, limits: Limits) -> Iterator[tupl
             return storage.read(name, limits) if is_address(name) else name
 
         remote = any(map(is_address, named))
-        found = in_order(fetch, named, _READERS, ahead=1) if remote else iter(named)
+        found = in_order(fetch, named, _READERS * num_cpus, ahead=1) if remote else iter(named)
         yield from zip(named, found, strict=True)
         return
     for name, value in zip(named, values, strict=True):

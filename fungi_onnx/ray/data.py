@@ -100,7 +100,8 @@ class Worker:
         blocks.check(block)
 
         def images() -> Iterator[Any]:
-            for name, image in blocks.pictures(block, job.storage, job.look.limits):
+            found = blocks.pictures(block, job.storage, job.look.limits, job.num_cpus)
+            for name, image in found:
                 names.append(name)
                 yield image
 

@@ -63,7 +63,7 @@ def deployment(
     low, high = replicas
     if not 0 <= low <= high or high < 1:
         raise ValueError(f"replicas must be at least and at most how many, and not {replicas}")
-    if model is not None and not is_address(os.fspath(model)):
+    if model is not None and os.path.isfile(model):  # else an address, or an installed wheel
         model = os.path.abspath(model)
     settings = settings or Settings(batch=16 if num_gpus else 1)
     busy = max(settings.batch, num_cpus)
