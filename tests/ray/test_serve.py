@@ -87,9 +87,12 @@ def wait_until(there: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 
 
 @pytest.mark.usefixtures("serving")
-def test_it_answers_as_the_server_does(client: httpx.Client) -> None:
+def test_it_answers_as_the_server_does(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     classifier = FungiClassifier(MODEL, device="cpu", threads=1)
-    serve.run(deployment(MODEL), route_prefix="/fungi")
+    monkeypatch.chdir(MODEL.parent)  # the replicas are somewhere else
+    serve.run(deployment(MODEL.name), route_prefix="/fungi")
     response = client.post("/fungi/v1/classify", content=SAMPLE.read_bytes())
     assert response.status_code == 200, response.text
     assert same_as(classifier, response.json()["top"])
@@ -194,6 +197,16 @@ def test_a_failed_device_is_told_to_ray() -> None:
         return told
 
     assert ray.get(health.remote()) == [None, "cuda:0 has failed"]
+
+
+@pytest.mark.usefixtures("connected", "two_nodes")
+def test_the_batcher_is_rays_own() -> None:
+    @ray.remote
+    def batcher() -> bool:
+        replica = Replica(str(MODEL), Settings(batch=4), DEFAULT_LIMITS)
+        return hasattr(replica.__serve_build_asgi_app__()._engine._batcher, "set_max_batch_size")
+
+    assert ray.get(batcher.remote())
 
 
 @pytest.mark.parametrize("replicas", [(2, 1), (0, 0), (-1, 1)])

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,28 @@ def test_a_failure_is_told_to_the_log_and_not_to_the_client(
     assert "RuntimeError: cannot open" in caplog.text
     text = gate._metrics.text().decode()
     assert 'fungi_onnx_requests_total{method="GET",route="other",status="500"} 1.0' in text
+
+
+def test_probes_that_have_run_already_are_believed(tiny: Path, sample: Path) -> None:
+    """As Ray Serve's replicas run theirs, before anything of the application is there."""
+    classifier = FungiClassifier(tiny, device="cpu", threads=1)
+    passed = selftest.run(classifier)
+    failed = replace(passed, results=(replace(passed.results[0], problem="it differs"),))
+
+    async def ask(report: selftest.Report) -> httpx.Response:
+        gate = application(classifier, Settings(), Limits(), report=report)
+        transport = httpx.ASGITransport(gate)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.post("/v1/classify?top_k=1", content=sample.read_bytes())
+
+    first = asyncio.run(ask(passed))
+    assert (first.status_code, first.json()["top"][0]["id"]) == (200, 3)
+    first = asyncio.run(ask(failed))
+    assert (first.status_code, problem(first)["code"]) == (503, "ProbesFailed")
+    assert problem(first)["detail"] == (
+        "The model does not answer here as its original did: 1 of 1 golden probes failed"
+        f" ({passed.results[0].name}: it differs)."
+    )
 
 
 @pytest.mark.parametrize("strips", [True, False], ids=["proxy strips", "proxy does not"])
