@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,31 +71,3 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
         classify(["a.jpg"], MODEL, concurrency=(2, 1))
     with pytest.raises(ValueError, match="a worker has at least 1 CPU, and not 0 and 0 GPUs"):
         classify(["a.jpg"], MODEL, num_cpus=0)
-
-
-@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap hides a folder from a node")
-def test_a_machine_that_does_not_see_the_pictures_ends_the_run(run: Run, tmp_path: Path) -> None:
-    make_pictures(tmp_path / "photos", 100)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    ray_command = str(Path(sys.executable).with_name("ray"))
-    hidden = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", str(tmp_path / "photos"), ray_command]
-    node = subprocess.Popen(
-        [*hidden, "start", "--address", cluster.address, "--num-cpus", "1", "--block"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        arguments = ("photos", "-o", "out", "--engine", "ray", "--address", cluster.address)
-        done = run("batch", *arguments)
-        assert done.returncode == 2, done.stderr
-        told = done.stderr.splitlines()[-1]
-        assert re.fullmatch(
-            r"fungi-onnx: photos/000/\d+\.jpg: is not there on [\d.]+: all machines of the cluster"
-            " must see the pictures in the same place",
-            told,
-        ), done.stderr
-        assert not list((tmp_path / "out").glob("part-*"))
-    finally:
-        node.terminate()
-        node.wait(timeout=60)
-        cluster.shutdown()
