@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -145,6 +146,35 @@ def test_ray_gathers_the_batches(client: httpx.Client) -> None:
 
 
 @pytest.mark.usefixtures("serving")
+def test_who_leaves_is_not_waited_for(client: httpx.Client, port: int) -> None:
+    settings = Settings(batch=2, batch_delay=30)  # one alone waits for so long
+    serve.run(deployment(MODEL, replicas=(1, 1), settings=settings))
+
+    def pending() -> int:
+        return int(re.search(r"^fungi_onnx_pending (\d+)", client.get("/metrics").text, re.M)[1])
+
+    with socket.create_connection(("127.0.0.1", port)) as one:
+        data = SAMPLE.read_bytes()
+        head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+        one.sendall(head.encode() + data)
+        wait_until(lambda: pending() == 1, "its picture")
+    wait_until(lambda: pending() == 0, "that it has gone", 10)
+
+
+@pytest.mark.usefixtures("serving")
+def test_more_than_there_is_room_for_is_refused(client: httpx.Client) -> None:
+    serve.run(deployment(MODEL, replicas=(1, 1), settings=Settings(queue=1)))
+
+    def ask(_: int) -> int:
+        return client.post("/v1/classify", content=SAMPLE.read_bytes()).status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        statuses = Counter(pool.map(ask, range(200)))
+    assert set(statuses) == {200, 503}, statuses
+    assert ask(0) == 200
+
+
+@pytest.mark.usefixtures("serving")
 def test_a_model_in_a_bucket(client: httpx.Client, s3: str) -> None:
     bucket = boto3.client(
         "s3",
@@ -281,7 +311,6 @@ def test_a_built_configuration_scales_with_the_load_and_mends_itself(
             killed = replicas()[0]
             os.kill(killed, signal.SIGKILL)
             wait_until(lambda: len({*replicas()} - {killed}) == 2, "another replica")
-            time.sleep(1)
             before = statuses.copy()
             wait_until(lambda: statuses[200] > before[200] + 100, "answers")
             stop.set()
