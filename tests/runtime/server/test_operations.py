@@ -254,8 +254,11 @@ def test_probes_that_have_run_already_are_believed(tiny: Path, sample: Path) -> 
     async def ask(report: selftest.Report) -> httpx.Response:
         gate = application(classifier, Settings(), Limits(), report=report)
         transport = httpx.ASGITransport(gate)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-            return await client.post("/v1/classify?top_k=1", content=sample.read_bytes())
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+                return await client.post("/v1/classify?top_k=1", content=sample.read_bytes())
+        finally:
+            gate._engine.close()
 
     first = asyncio.run(ask(passed))
     assert (first.status_code, first.json()["top"][0]["id"]) == (200, 3)
