@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -42,6 +43,15 @@ def make_pictures(folder: Path, count: int, size: tuple[int, int] = (90, 70)) ->
         path = folder / f"{number // 500:03}" / f"{number:06}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data[:200] if number % BROKEN == 7 else data)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_reaches_the_commands() -> Iterator[None]:
+    """A shell's job in the background ignores SIGINT, and what it starts inherits that."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
