@@ -67,11 +67,16 @@ def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
     return dict(json.loads(out))
 
 
-def wait_for(parts: int, out: Path) -> int:
-    """Waits for so many parts; how many rows they have."""
-    while len(found := sorted(out.glob("part-*.parquet"))) < parts:
+def first_part(out: Path, process: subprocess.Popen[str]) -> None:
+    """Returns when a part is there; a run that has ended writes none."""
+    while not list(out.glob("part-*.parquet")):
+        assert process.poll() is None, f"it ended with code {process.returncode}"
         time.sleep(0.02)
-    return sum(pq.read_metadata(part).num_rows for part in found)
+
+
+def rows_in(out: Path) -> int:
+    """How many rows the parts have."""
+    return sum(pq.read_metadata(part).num_rows for part in out.glob("part-*.parquet"))
 
 
 def compare(expected: pa.Table, out: Path) -> str:
@@ -102,7 +107,8 @@ def kills(options: argparse.Namespace, folder: Path) -> None:
     )
 
     process = begin(folder, options.model, "node", *on)
-    rows = wait_for(1, folder / "node")
+    first_part(folder / "node", process)
+    rows = rows_in(folder / "node")
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     assert process.poll() is None, "the node was killed too late"
     ended(process)
@@ -111,10 +117,10 @@ def kills(options: argparse.Namespace, folder: Path) -> None:
     cluster.wait_for_nodes()
 
     process = begin(folder, options.model, "driver", *on)
-    wait_for(1, folder / "driver")
+    first_part(folder / "driver", process)
     process.kill()
     process.communicate()
-    rows = wait_for(1, folder / "driver")
+    rows = rows_in(folder / "driver")
     before = {part.name: part.read_bytes() for part in (folder / "driver").glob("part-*")}
     summary = ended(begin(folder, options.model, "driver", *on, "--resume"))
     assert summary["already"] == rows < options.pictures, "the driver was killed too late"
