@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fungi_onnx.classifier import FungiClassifier
     from fungi_onnx.errors import (
+        CalibrationError,
         DeviceUnavailableError,
         FungiOnnxError,
         ImageDecodeError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         ResultsError,
         ResultsWriteError,
         SourceError,
+        TruthError,
     )
     from fungi_onnx.image import read_rgb
     from fungi_onnx.limits import Limits
@@ -37,6 +39,7 @@ if find_spec("onnxruntime") is None:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CalibrationError",
     "DeviceUnavailableError",
     "FungiClassifier",
     "FungiOnnxError",
@@ -52,6 +55,7 @@ __all__ = [
     "ResultsError",
     "ResultsWriteError",
     "SourceError",
+    "TruthError",
     "read_rgb",
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import signal
 import time
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from fungi_onnx import __version__
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.limits import Limits
+from fungi_onnx.model_path import sha256_of
 from fungi_onnx.progress import Progress, duration, rate
 from fungi_onnx.results import Done, Results
 
@@ -88,27 +88,28 @@ def description(
     classifier: FungiClassifier,
     source: str,
     top_k: int,
+    min_probability: float | None,
     limits: Limits,
     allow_truncated: bool,
 ) -> dict[str, Any]:
     """What makes the results, as `Results` wants it, with the model's terms.
 
     Args:
-        classifier: its model, view, crop and device.
+        classifier: its model, view, crop, temperature and device.
         source: the folder, of which the names in the results depend, or a list or ``-``.
-        top_k, limits, allow_truncated: the other options that answers depend on.
+        top_k, min_probability, limits, allow_truncated: the other options that answers depend on.
     """
     terms = classifier.model.terms
-    with classifier.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "made_by": {
             "fungi-onnx": __version__,
             "model": classifier.model.name,
-            "model SHA-256": digest,
+            "model SHA-256": sha256_of(classifier.path),
             "device": classifier.device.partition(":")[0],
             "folder": os.path.normpath(source) if os.path.isdir(source) else None,
             "top_k": top_k,
+            "min_probability": min_probability,
+            "temperature": classifier.temperature,
             "view": classifier.view,
             "crop": classifier.crop,
             **asdict(limits),
@@ -128,6 +129,7 @@ def run(
     progress: Progress,
     *,
     top_k: int = 5,
+    min_probability: float | None = None,
     workers: int | None = None,
 ) -> Summary:
     """Classifies pictures and writes a row for each, in their order.
@@ -140,7 +142,7 @@ def run(
             before the next one is waited for.
         results: where the rows go.
         progress: is told of each.
-        top_k, workers: as of `FungiClassifier.classify_many`.
+        top_k, min_probability, workers: as of `FungiClassifier.classify_many`.
 
     Returns:
         The summary; also after a KeyboardInterrupt, when what is finished has been written.
@@ -153,7 +155,9 @@ def run(
     def rows() -> Iterator[int]:
         for names in bursts:
             wanted = left(names, results.done)
-            for prediction in classifier.classify_many(wanted, top_k, workers=workers):
+            for prediction in classifier.classify_many(
+                wanted, top_k, workers=workers, min_probability=min_probability
+            ):
                 results.append(prediction)
                 yield 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,16 @@ from fungi_onnx.image import DEFAULT_LIMITS, ImageInput
 from fungi_onnx.limits import Limits
 from fungi_onnx.model_file import UINT8_INPUT, ModelFile
 from fungi_onnx.prediction import Prediction, rank
+from fungi_onnx.temperature import Temperature, resolve, tempered
 from fungi_onnx.views import DEFAULT_VIEW, Crop, View, check_options
 
 if TYPE_CHECKING:
     from fungi_onnx.bound import Images
     from fungi_onnx.pool import Pool
     from fungi_onnx.session import Session
+
+Row = NDArray[np.float32]
+Result = TypeVar("Result")
 
 
 class FungiClassifier:
@@ -39,6 +43,8 @@ class FungiClassifier:
         device: where it really runs: ``"cpu"``, ``"cuda:N"``, or several of these with commas.
         threads: CPU threads used by the session.
         view, crop: how pictures are looked at, see `fungi_onnx.image.to_tensor`.
+        temperature: what the answers' probabilities are tempered with; None: they are the model's
+            own.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class FungiClassifier:
         crop: Crop = "whole",
         limits: Limits = DEFAULT_LIMITS,
         allow_truncated: bool = False,
+        temperature: Temperature | None = None,
     ) -> None:
         """Finds and loads the model.
 
@@ -68,12 +75,17 @@ class FungiClassifier:
                 does; ``"centre"`` cuts out its middle; ``"letterbox"`` adds black bars.
             limits: what a picture file may be at most: width, height, pixels, bytes.
             allow_truncated: take JPEGs that are cut short or damaged as far as they go.
+            temperature: makes the answers of `classify` and `classify_many` less sure (above 1) or
+                surer (below 1), see `fungi_onnx.temperature`; ``"calibrated"`` is the one that
+                ``fungi-onnx calibrate`` left beside the model. `__call__` stays the hub module's.
 
         Raises:
             ModelNotFoundError: there is no such model.
             ModelFormatError: the file is not a self-describing model, or it was altered.
             DeviceUnavailableError: the device cannot run the model here.
-            ValueError: ``device``, ``threads``, ``view`` or ``crop`` is not one of the above.
+            CalibrationError: there is no calibration beside the model, or not of this model.
+            ValueError: ``device``, ``threads``, ``view``, ``crop`` or ``temperature`` is not one of
+                the above.
         """
         check_options(view, crop)
         self.view: View = view
@@ -81,6 +93,7 @@ class FungiClassifier:
         self._limits = limits
         self._allow_truncated = allow_truncated
         self.path: Path = model_path.find(model)
+        self.temperature: float | None = resolve(temperature, self.path)
         # onnxruntime takes 30 ms to import; a program that only reads pictures does without.
         from fungi_onnx import pool, session
 
@@ -97,7 +110,9 @@ class FungiClassifier:
             self._session = session.Session(self.path, "cpu", threads, cache=True)
             self.device = "cpu"
 
-    def classify(self, image: ImageInput, top_k: int = 5) -> Prediction:
+    def classify(
+        self, image: ImageInput, top_k: int = 5, *, min_probability: float | None = None
+    ) -> Prediction:
         """Classifies one picture.
 
         Args:
@@ -105,16 +120,23 @@ class FungiClassifier:
                 [height, width, 3], RGBA [height, width, 4] or grey [height, width]; uint8,
                 uint16 or float in [0, 1].
             top_k: how many classes to give, best first; all if there are fewer.
+            min_probability: in [0, 1]: if the best match has less, the prediction is ``unsure``.
 
         Raises:
             ImageError: the picture cannot be read or decoded, or is beyond a limit.
-            TypeError, ValueError: ``image`` or ``top_k`` is none of the above.
+            TypeError, ValueError: ``image``, ``top_k`` or ``min_probability`` is none of the above.
         """
-        _check_top_k(top_k)
-        return self._classify(self._session, image, top_k)
+        _check_wishes(top_k, min_probability)
+        row = self._session.run(self.prepare(image)[np.newaxis])[0]
+        return self.prediction(images_.name_of(image), row, top_k, min_probability)
 
     def classify_many(
-        self, images: Iterable[ImageInput], top_k: int = 5, *, workers: int | None = None
+        self,
+        images: Iterable[ImageInput],
+        top_k: int = 5,
+        *,
+        workers: int | None = None,
+        min_probability: float | None = None,
     ) -> Iterator[Prediction]:
         """Classifies pictures on all cores, lazily and in their order.
 
@@ -126,27 +148,50 @@ class FungiClassifier:
             top_k: how many classes to give for each.
             workers: threads that decode, and on the CPU classify as well; by default as many as
                 `threads`. A GPU takes the pictures in batches: a batch waits until it is full.
+            min_probability: as of `classify`.
 
         Raises:
-            TypeError, ValueError: ``top_k`` or ``workers`` is not one of the above.
+            TypeError, ValueError: ``top_k``, ``workers`` or ``min_probability`` is not one of the
+                above.
         """
-        from fungi_onnx.overlap import in_order
+        _check_wishes(top_k, min_probability)
 
-        _check_top_k(top_k)
-        if workers is not None and workers < 1:
-            raise ValueError(f"workers must be at least 1, not {workers}")
-        workers = workers or self.threads
-        if self.device != "cpu":
-            return self._classify_batches(images, top_k, workers)
-        session = self._session_for(workers)
+        def answer(name: str | None, found: Row | ImageError) -> Prediction:
+            if isinstance(found, ImageError):
+                return Prediction(name, (), found)
+            return self.prediction(name, found, top_k, min_probability)
 
-        def attempt(image: ImageInput) -> Prediction:
-            try:
-                return self._classify(session, image, top_k)
-            except ImageError as error:
-                return Prediction(images_.name_of(image), (), error)
+        return self._each(images, workers, answer)
 
-        return in_order(attempt, images, workers)
+    def probabilities_many(
+        self, images: Iterable[ImageInput], *, workers: int | None = None
+    ) -> Iterator[NDArray[np.float32] | ImageError]:
+        """As `classify_many`, but each picture's whole row, float32 [classes], or its error.
+
+        The rows are the model's own: no temperature is used.
+        """
+        return self._each(images, workers, lambda _, found: found)
+
+    def prediction(
+        self,
+        image: str | None,
+        probabilities: NDArray[np.float32],
+        top_k: int = 5,
+        min_probability: float | None = None,
+    ) -> Prediction:
+        """The prediction that `classify` makes of a row of the model's answers.
+
+        Args:
+            image: the picture's name.
+            probabilities: a row of `__call__`, float32 [classes].
+            top_k, min_probability: as of `classify`.
+        """
+        values: NDArray[np.floating] = probabilities
+        if self.temperature is not None:
+            values = tempered(probabilities, self.temperature)
+        matches = rank(values, self.labels, top_k)
+        unsure = None if min_probability is None else matches[0].probability < min_probability
+        return Prediction(image, matches, unsure=unsure)
 
     def prepare(
         self, image: ImageInput, *, view: View | None = None, crop: Crop | None = None
@@ -193,14 +238,39 @@ class FungiClassifier:
         sessions = self._session.sessions
         return {one.device: one.run for one in sessions} if sessions[1:] else {self.device: self}
 
-    def _classify(self, session: Session | Pool, image: ImageInput, top_k: int) -> Prediction:
-        probabilities = session.run(self.prepare(image)[np.newaxis])[0]
-        return Prediction(images_.name_of(image), rank(probabilities, self.labels, top_k))
+    def _each(
+        self,
+        images: Iterable[ImageInput],
+        workers: int | None,
+        finish: Callable[[str | None, Row | ImageError], Result],
+    ) -> Iterator[Result]:
+        """What ``finish`` makes of each picture's name and row, in order; threads call it."""
+        from fungi_onnx.overlap import in_order
 
-    def _classify_batches(
-        self, images: Iterable[ImageInput], top_k: int, workers: int
-    ) -> Iterator[Prediction]:
-        """As `classify_many`: threads decode, the devices take what they made in full batches."""
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        workers = workers or self.threads
+        if self.device != "cpu":
+            return self._each_in_batches(images, workers, finish)
+        session = self._session_for(workers)
+
+        def attempt(image: ImageInput) -> Result:
+            found: Row | ImageError
+            try:
+                found = session.run(self.prepare(image)[np.newaxis])[0]
+            except ImageError as error:
+                found = error
+            return finish(images_.name_of(image), found)
+
+        return in_order(attempt, images, workers)
+
+    def _each_in_batches(
+        self,
+        images: Iterable[ImageInput],
+        workers: int,
+        finish: Callable[[str | None, Row | ImageError], Result],
+    ) -> Iterator[Result]:
+        """As `_each`: threads decode, the devices take what they made in full batches."""
         from fungi_onnx.overlap import batched, in_order
 
         def attempt(image: ImageInput) -> tuple[str | None, Any]:
@@ -210,13 +280,11 @@ class FungiClassifier:
             except ImageError as error:
                 return name, error
 
-        def answer(batch: list[tuple[str | None, Any]]) -> list[Prediction]:
+        def answer(batch: list[tuple[str | None, Any]]) -> list[Result]:
             tensors = [found for _, found in batch if not isinstance(found, ImageError)]
             rows = iter(self._session.run(np.stack(tensors)) if tensors else ())
             return [
-                Prediction(name, (), found)
-                if isinstance(found, ImageError)
-                else Prediction(name, rank(next(rows), self.labels, top_k))
+                finish(name, found if isinstance(found, ImageError) else next(rows))
                 for name, found in batch
             ]
 
@@ -224,8 +292,8 @@ class FungiClassifier:
         # Two batches are decoded while the devices run theirs and one more is being stacked.
         ahead = max(4, -(-2 * size // workers))
         prepared = in_order(attempt, images, workers, ahead=ahead)
-        for predictions in in_order(answer, batched(prepared, size), parallel + 1, ahead=1):
-            yield from predictions
+        for results in in_order(answer, batched(prepared, size), parallel + 1, ahead=1):
+            yield from results
 
     def _problem_on_gpu(self) -> str:
         """Why the GPU that was found had better not be used; empty if a golden probe passes."""
@@ -306,8 +374,10 @@ class FungiClassifier:
             )
 
 
-def _check_top_k(top_k: int) -> None:
+def _check_wishes(top_k: int, min_probability: float | None) -> None:
     if isinstance(top_k, bool) or not isinstance(top_k, int):
         raise TypeError(f"top_k must be a whole number, not {type(top_k).__name__}")
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, not {top_k}")
+    if min_probability is not None and not 0 <= min_probability <= 1:
+        raise ValueError(f"min_probability must be from 0 to 1, not {min_probability}")

@@ -65,5 +65,13 @@ class ResultsWriteError(ResultsError):
     """A row could not be written (the disk is full, say); those before it are kept."""
 
 
+class TruthError(FungiOnnxError):
+    """The file or folder that says what is on photos cannot be used."""
+
+
+class CalibrationError(FungiOnnxError):
+    """A temperature cannot be fitted, kept or found."""
+
+
 class ClusterError(FungiOnnxError):
     """The Ray cluster cannot be reached, or it failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,12 @@ def find(model: str | os.PathLike[str] | None = None) -> Path:
         " set FUNGI_ONNX_MODEL, or pip install a model wheel; a file is made from a copy of the"
         " hub module with: fungi-onnx-export export SOURCE -o MODEL.onnx"
     )
+
+
+def sha256_of(path: Path) -> str:
+    """The digest by which a model file is known."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _installed_file(point: EntryPoint) -> Path:

@@ -1,4 +1,4 @@
-"""Kinds of values that the command's options have, and options that the environment can set."""
+"""Options that several commands have, kinds of values, and how the environment sets them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import math
 import os
 from collections.abc import Callable, Collection
 from typing import Any
+
+from fungi_onnx.limits import Limits
+from fungi_onnx.views import CROPS, DEFAULT_VIEW, VIEWS
 
 
 def positive(text: str) -> int:
@@ -25,6 +28,22 @@ def positive_number(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
+
+
+def probability(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
+def temperature(text: str) -> float | str:
+    """A number above 0, or the word for the one that is kept beside the model."""
+    return text if text == "calibrated" else positive_number(text)
 
 
 def port(text: str) -> int:
@@ -67,6 +86,104 @@ def yes_or_no(text: str) -> bool:
     if text.lower() not in values:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(values)}")
     return values[text.lower()]
+
+
+def add_model(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "-m",
+        "--model",
+        help="model file or installed model wheel"
+        " (default: $FUNGI_ONNX_MODEL, else the installed model wheel)",
+    )
+
+
+def add_facts(sub: argparse.ArgumentParser) -> None:
+    """The options of a command that prints facts."""
+    add_model(sub)
+    sub.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def add_device(sub: argparse.ArgumentParser, parallel: str = "--threads") -> None:
+    sub.add_argument(
+        "--device",
+        default="auto",
+        help="cpu, cuda, cuda:N, or several as cuda:0,cuda:1; auto (default): CUDA if it really"
+        " works here, else the CPU",
+    )
+    sub.add_argument(
+        parallel,
+        type=positive,
+        metavar="N",
+        help=f"CPU {parallel[2:]} (default: one for each CPU that may be used)",
+    )
+
+
+def add_wishes(sub: argparse.ArgumentParser) -> None:
+    """What is wanted of each picture."""
+    sub.add_argument(
+        "-k",
+        "--top-k",
+        type=positive,
+        default=5,
+        metavar="K",
+        help="how many names (default 5)",
+    )
+    sub.add_argument(
+        "--min-probability",
+        type=probability,
+        metavar="P",
+        help="mark an answer as unsure if its best name has less, from 0 to 1 (default: none)",
+    )
+
+
+def add_looks(sub: argparse.ArgumentParser) -> None:
+    """How pictures are looked at."""
+    sub.add_argument(
+        "--view",
+        choices=VIEWS,
+        default=DEFAULT_VIEW,
+        help="exact: the module's own recipe; fast: large JPEGs decoded at reduced size"
+        f" (default {DEFAULT_VIEW})",
+    )
+    sub.add_argument(
+        "--crop",
+        choices=CROPS,
+        default="whole",
+        help="whole: squeezed to the model's size (default); centre: the middle only;"
+        " letterbox: all of it, with bars",
+    )
+
+
+def add_temperature(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--temperature",
+        type=temperature,
+        metavar="T",
+        help="temper the probabilities: a number, or calibrated for what fungi-onnx calibrate"
+        " left beside the model (default: the model's own probabilities)",
+    )
+
+
+def add_limits(sub: argparse.ArgumentParser, default: Limits, what: str) -> None:
+    sub.add_argument(
+        "--max-megapixels",
+        type=positive_number,
+        default=default.max_pixels / 1e6,
+        metavar="N",
+        help="refuse larger pictures (default %(default)g)",
+    )
+    sub.add_argument(
+        "--max-megabytes",
+        type=positive_number,
+        default=default.max_bytes / 1e6,
+        metavar="N",
+        help=f"refuse larger {what} (default %(default)g)",
+    )
+    sub.add_argument(
+        "--allow-truncated",
+        action="store_true",
+        help="take JPEGs that are cut short or damaged as far as they go",
+    )
 
 
 class _Variable(str):

@@ -1,9 +1,10 @@
 """Results as a Parquet table: made of a journal in one step, because a part of one is unreadable.
 
 `SCHEMA` and `record_batch` say what a table of results is, for all that write one. The columns are
-``image`` (string), ``top`` (list of {id: int32, name: string, probability: double}),
-``error_type`` and ``error_message`` (string); of the last three a row has either ``top`` or the
-errors. The key ``fungi_onnx.run`` of the file's metadata holds what made the results.
+``image`` (string), ``top`` (list of {id: int32, name: string, probability: double}), ``unsure``
+(bool, null if no least probability was asked for), ``error_type`` and ``error_message`` (string). A
+row has either ``top`` or the errors. The key ``fungi_onnx.run`` of the file's metadata holds what
+made the results.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
     [
         ("image", pa.string()),
         ("top", pa.list_(_MATCH)),
+        ("unsure", pa.bool_()),
         ("error_type", pa.string()),
         ("error_message", pa.string()),
     ]
@@ -116,6 +118,7 @@ def record_batch(rows: list[dict[str, Any]]) -> Any:
     columns = [
         [encoded(row["image"]).decode() for row in rows],
         [row.get("top") for row in rows],
+        [row.get("unsure") for row in rows],
         [error.get("type") for error in errors],
         [
             None if (text := error.get("message")) is None else encoded(text).decode()

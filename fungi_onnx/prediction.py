@@ -29,12 +29,14 @@ class Match:
 class Prediction:
     """The most probable classes of one picture, or the error that stopped it.
 
-    ``image`` is the path as it was given, or None for bytes, file objects and arrays.
+    ``image`` is the path as it was given, or None for bytes, file objects and arrays. ``unsure``
+    says whether the best match is less probable than what was asked for; None if nothing was.
     """
 
     image: str | None
     matches: tuple[Match, ...]
     error: FungiOnnxError | None = None
+    unsure: bool | None = None
 
     @property
     def ok(self) -> bool:
@@ -58,12 +60,15 @@ class Prediction:
             kind = type(self.error).__name__
             return {"image": self.image, "error": {"type": kind, "message": str(self.error)}}
         top = [{"id": m.id, "name": m.name, "probability": m.probability} for m in self.matches]
-        return {"image": self.image, "top": top}
+        unsure = {} if self.unsure is None else {"unsure": self.unsure}
+        return {"image": self.image, "top": top, **unsure}
 
     def __str__(self) -> str:
         head = self.image or "(picture)"
         if self.error is not None:
             return f"{head}\n  {type(self.error).__name__}: {self.error}"
+        if self.unsure:
+            head += "  (not sure)"
         width = max((len(match.name) for match in self.matches), default=0)
         rows = [
             f"  {rank:>2}  {match.name:<{width}}  {match.probability:6.1%}"
@@ -76,7 +81,8 @@ class Prediction:
         """A small table with bars, for notebooks."""
         from html import escape
 
-        caption = f"<caption style='text-align:left'>{escape(self.image or 'picture')}</caption>"
+        head = escape(self.image or "picture") + (" (not sure)" if self.unsure else "")
+        caption = f"<caption style='text-align:left'>{head}</caption>"
         if self.error is not None:
             return f"<table>{caption}<tr><td>{escape(str(self.error))}</td></tr></table>"
         rows = "".join(
@@ -90,12 +96,12 @@ class Prediction:
 
 
 def rank(
-    probabilities: NDArray[np.float32], labels: Sequence[str], top_k: int
+    probabilities: NDArray[np.floating], labels: Sequence[str], top_k: int
 ) -> tuple[Match, ...]:
     """The ``top_k`` most probable classes, best first; equal ones in the order of their ids.
 
     Args:
-        probabilities: float32 [classes] in [0, 1].
+        probabilities: float [classes] in [0, 1].
         labels: one name a class, in id order.
         top_k: how many; all classes if there are fewer.
     """

@@ -77,22 +77,24 @@ class Csv:
     """A table with a header: RFC 4180, so a name may hold commas, quotes and line breaks.
 
     The columns are ``image``, then ``id_N,name_N,probability_N`` for each of the best, then
+    ``unsure`` (true, false, or empty if no least probability was asked for), then
     ``error_type,error_message``, of which a row has either.
     """
 
     def __init__(self, best: int) -> None:
         """``best`` is how many classes a row has."""
         columns = [f"{what}_{n + 1}" for n in range(best) for what in ("id", "name", "probability")]
-        self._columns = ["image", *columns, "error_type", "error_message"]
+        self._columns = ["image", *columns, "unsure", "error_type", "error_message"]
         self.head = self._line(self._columns)
 
     def row(self, prediction: Prediction) -> bytes:
         """As of `Format`."""
         values = [v for m in prediction.matches for v in (m.id, m.name, m.probability)]
-        values += [""] * (len(self._columns) - 3 - len(values))
+        values += [""] * (len(self._columns) - 4 - len(values))
         error = prediction.error
+        unsure = {None: "", True: "true", False: "false"}[prediction.unsure]
         told = ["", ""] if error is None else [type(error).__name__, str(error)]
-        return self._line([prediction.image, *values, *told])
+        return self._line([prediction.image, *values, unsure, *told])
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
         """As of `Format`. A line break stands inside quotes if their number before it is odd."""

@@ -34,8 +34,9 @@ NOTE = "A stand-in with random, untrained weights: it knows drawings of mushroom
 LEAST_RECALL = 0.8
 
 _BATCH, _VARIATIONS, _SCALING, _HELD_OUT, _SAMPLES = 32, 800, 200, 256, 6  # pictures each
+_TRUTH, _TRUTH_CLASSES = 64, 16
 # Seeds of variations: what the module is judged by is never what it was fitted to.
-_SCALING_SEED, _HELD_OUT_SEED, _SAMPLE_SEED = 100_000, 200_000, 300_000
+_SCALING_SEED, _HELD_OUT_SEED, _SAMPLE_SEED, _TRUTH_SEED = 100_000, 200_000, 300_000, 400_000
 _RIDGE = 0.03  # added to the covariance, in parts of its mean eigenvalue
 _TYPICAL_TOP = 0.65  # median probability of the first answer that the head is scaled to
 _HEAD = ("MobilenetV2/Logits/weights", "MobilenetV2/Logits/biases")
@@ -53,7 +54,10 @@ def build(
     open_size: bool = False,
     say: Callable[[str], None] = print,
 ) -> float:
-    """Writes a stand-in module, its ``labels.csv`` and some ``samples/*.jpg`` into ``directory``.
+    """Writes a stand-in module into ``directory``, with its ``labels.csv`` and pictures.
+
+    These are ``samples/*.jpg``, which it recognises, and ``truth/*.jpg``, of which it recognises
+    some, with what they show in ``truth.csv``.
 
     Args:
         directory: is made; must not exist, or be empty.
@@ -102,6 +106,7 @@ def build(
             raise ExportError(f"the stand-in's recall is {recall:.3f}, below {LEAST_RECALL}")
         _write_labels(made / "labels.csv", classes)
         _write_samples(made / "samples", classify, classes, size)
+        _write_truth(made, classes)
         if directory.exists():
             directory.rmdir()
         os.replace(made, directory)
@@ -264,3 +269,20 @@ def _write_samples(
         if not wanted:
             return
     raise ExportError("the stand-in recognises too few of its own samples")
+
+
+def _write_truth(folder: Path, classes: int) -> None:
+    """Writes photographs that are further from the drawings than those that it was fitted to."""
+    (folder / "truth").mkdir()
+    with (folder / "truth.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["image", "label"])
+        kinds = min(_TRUTH_CLASSES, classes)
+        for n in range(_TRUTH):
+            species = (n % kinds) * classes // kinds
+            photo = pictures.render(species, 320)
+            for seed in (_TRUTH_SEED + n, _TRUTH_SEED + _TRUTH + n):
+                photo = pictures.vary(photo, seed)
+            image = f"truth/{n:02d}.jpg"
+            (folder / image).write_bytes(pictures.to_jpeg(photo, 90))
+            rows.writerow([image, f"Stand-in species {species:04d} ({pictures.describe(species)})"])

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
         classifier,
         options.source,
         options.top_k,
+        options.min_probability,
         looks["limits"],
         looks["allow_truncated"],
     )
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
             out,
             progress,
             top_k=options.top_k,
+            min_probability=options.min_probability,
             workers=options.workers or cpus.available(),
         )
     return _summed_up(summary, classifier, options)
@@ -70,7 +72,11 @@ def _batch_on_ray(options: argparse.Namespace) -> int:
                 resume=options.resume,
                 workers=options.workers,
                 device=options.device,
-                look=Look(top_k=options.top_k, **common.looks(options)),
+                look=Look(
+                    top_k=options.top_k,
+                    min_probability=options.min_probability,
+                    **common.looks(options),
+                ),
             )
     except ValueError as error:
         return common.wrong(str(error))

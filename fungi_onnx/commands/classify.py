@@ -14,7 +14,9 @@ def run(options: argparse.Namespace) -> int:
     classifier = common.classifier(options, **common.looks(options))
     failures = 0
     workers = min(len(options.image), classifier.threads)
-    predictions = classifier.classify_many(options.image, options.top_k, workers=workers)
+    predictions = classifier.classify_many(
+        options.image, options.top_k, workers=workers, min_probability=options.min_probability
+    )
     with decoders_silenced():
         for number, prediction in enumerate(predictions):
             failures += not prediction.ok

@@ -30,6 +30,7 @@ def looks(options: argparse.Namespace) -> dict[str, Any]:
         "crop": options.crop,
         "limits": limits(options),
         "allow_truncated": options.allow_truncated,
+        "temperature": options.temperature,
     }
 
 

@@ -18,7 +18,11 @@ def run(options: argparse.Namespace) -> int:
     with ThreadPoolExecutor(1) as pool:
         # The model is loaded while the framework is imported, which takes longer.
         loading = pool.submit(
-            common.classifier, options, limits=limits, allow_truncated=options.allow_truncated
+            common.classifier,
+            options,
+            limits=limits,
+            allow_truncated=options.allow_truncated,
+            temperature=options.temperature,
         )
         try:
             from fungi_onnx.server import run as server

@@ -65,7 +65,10 @@ def batch(
     with connected(address):
         num_cpus, num_gpus = _of_each_worker(device)
         pool = pool_size(workers, num_cpus, num_gpus)
-        run = bulk.description(checked, source, look.top_k, look.limits, look.allow_truncated)
+        look = look.settled(checked)
+        run = bulk.description(
+            checked, source, look.top_k, look.min_probability, look.limits, look.allow_truncated
+        )
         run["made_by"]["device"] = "cuda" if num_gpus else "cpu"
         with Parts(output, run, resume=resume) as parts, bulk.stopped_by_sigterm():
             if table:

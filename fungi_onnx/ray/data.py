@@ -25,6 +25,7 @@ from fungi_onnx.image import DEFAULT_LIMITS
 from fungi_onnx.limits import Limits
 from fungi_onnx.quiet import decoders_silenced
 from fungi_onnx.storage import Storage
+from fungi_onnx.temperature import Temperature
 from fungi_onnx.views import DEFAULT_VIEW, Crop, View
 
 
@@ -37,6 +38,8 @@ class Look:
     crop: Crop = "whole"
     limits: Limits = DEFAULT_LIMITS
     allow_truncated: bool = False
+    temperature: Temperature | None = None
+    min_probability: float | None = None
 
     def classifier(
         self, model: str | os.PathLike[str] | None, device: str = "cpu"
@@ -50,7 +53,12 @@ class Look:
             crop=self.crop,
             limits=self.limits,
             allow_truncated=self.allow_truncated,
+            temperature=self.temperature,
         )
+
+    def settled(self, classifier: FungiClassifier) -> Look:
+        """The same for machines that have the model, and nothing that lies beside it here."""
+        return dataclasses.replace(self, temperature=classifier.temperature)
 
 
 DEFAULT_LOOK = Look()
@@ -107,7 +115,10 @@ class Worker:
 
         with decoders_silenced():
             predictions = self._classifier.classify_many(
-                images(), job.look.top_k, workers=job.num_cpus
+                images(),
+                job.look.top_k,
+                workers=job.num_cpus,
+                min_probability=job.look.min_probability,
             )
             rows = [
                 dataclasses.replace(prediction, image=names[number]).to_dict()
@@ -139,9 +150,9 @@ def classify(
         look: how pictures are looked at.
 
     Returns:
-        A dataset with the columns ``image``, ``top``, ``error_type`` and ``error_message``, as
-        `fungi_onnx.parquet` has them. ``image`` is the path, or empty. A picture that cannot be
-        used is a row with an error.
+        A dataset with the columns ``image``, ``top``, ``unsure``, ``error_type`` and
+        ``error_message``, as `fungi_onnx.parquet` has them. ``image`` is the path, or empty. A
+        picture that cannot be used is a row with an error.
 
     Raises:
         ModelNotFoundError, ModelFormatError: as of `FungiClassifier`.
@@ -156,6 +167,7 @@ def classify(
     if not isinstance(source, Dataset):
         refs, _, witness = shipped(blocks.of_names(map(os.fspath, source), pool[1]))
         source = ray.data.from_arrow_refs(refs)
+    look = look.settled(checked)
     job = Job(checked.path.name, look, Storage(), os.getcwd(), witness, num_cpus, num_gpus)
     return classified(source, checked.path, job, pool)
 

@@ -39,6 +39,7 @@ def deployment(
     num_gpus: float = 0,
     settings: Settings | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    temperature: float | None = None,
 ) -> serve.Application:
     """An application for Ray Serve: ``serve.run(deployment("fungi.onnx"))``.
 
@@ -56,6 +57,7 @@ def deployment(
             default that is so on GPUs, with 16. Ray's own HTTP proxy holds the connections:
             ``grace``, ``max_connections`` and ``root_path`` are its business.
         limits: how large pictures may be.
+        temperature: as of `FungiClassifier`, as a number.
 
     Raises:
         ValueError: ``replicas`` are less than 0, or more at least than at most.
@@ -80,14 +82,18 @@ def deployment(
         # A replica never has more than it may accept, and what none has room for is refused.
         max_ongoing_requests=num_cpus + settings.queue,
         max_queued_requests=num_cpus + settings.queue,
-    ).bind(model, settings, limits)
+    ).bind(model, settings, limits, temperature)
 
 
 class Replica:
     """A process with one session, which serves."""
 
     def __init__(
-        self, model: str | os.PathLike[str] | None, settings: Settings, limits: Limits
+        self,
+        model: str | os.PathLike[str] | None,
+        settings: Settings,
+        limits: Limits,
+        temperature: float | None = None,
     ) -> None:
         """Loads the model and runs its golden probes: a replica that fails them never serves.
 
@@ -105,7 +111,9 @@ class Replica:
         self._failure: DeviceUnavailableError | None = None
         device = "cuda" if has.get("GPU") else "cpu"
         with _at_hand(model) as path:
-            self._classifier = FungiClassifier(path, device=device, threads=1, limits=limits)
+            self._classifier = FungiClassifier(
+                path, device=device, threads=1, limits=limits, temperature=temperature
+            )
         self._classifier.warm_up(self._settings.batch)
         self._report = selftest.run(self._classifier)
         if self._report.failure is not None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fungi_onnx import selftest
 from fungi_onnx.classifier import FungiClassifier
 from fungi_onnx.errors import DeviceUnavailableError, ImageError
-from fungi_onnx.prediction import Prediction, rank
+from fungi_onnx.prediction import Prediction
 from fungi_onnx.server.batching import Batcher
 from fungi_onnx.server.metrics import Metrics
 from fungi_onnx.server.problems import ProblemError, busy
@@ -44,6 +44,7 @@ class Look:
     top_k: int
     view: View
     crop: Crop
+    min_probability: float | None = None
 
 
 class GoneError(Exception):
@@ -248,7 +249,9 @@ class Engine:
         return self._prediction(picture, self.infer(tensor[np.newaxis])[0], look)
 
     def _prediction(self, picture: Picture, probabilities: Probabilities, look: Look) -> Prediction:
-        return Prediction(picture.name, rank(probabilities, self.classifier.labels, look.top_k))
+        return self.classifier.prediction(
+            picture.name, probabilities, look.top_k, look.min_probability
+        )
 
     async def _run_batch(self, tensors: list[Tensor]) -> list[tuple[Probabilities, float]]:
         loop, begun = asyncio.get_running_loop(), time.perf_counter()

@@ -28,6 +28,10 @@ class LookQuery(BaseModel):
             " letterbox: all of it, with bars."
         ),
     ] = "whole"
+    min_probability: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="If the best match has less, the answer is unsure."),
+    ] = None
 
 
 class Match(BaseModel):
@@ -57,6 +61,10 @@ class Answer(BaseModel):
 
     image: Annotated[str | None, Field(description="The file's name in the form, else null.")]
     top: Annotated[list[Match], Field(description="Best first.")]
+    unsure: Annotated[
+        bool | None,
+        Field(description="Whether the best match has less than min_probability, if that is set."),
+    ] = None
 
 
 class PictureError(BaseModel):
@@ -131,6 +139,10 @@ class Serving(BaseModel):
 
     fungi_onnx: Annotated[str, Field(description="Version.")]
     device: Annotated[str, Field(examples=["cpu", "cuda:0"])]
+    temperature: Annotated[
+        float | None,
+        Field(description="What probabilities are tempered with; null: they are the model's own."),
+    ]
     max_bytes: Annotated[int, Field(description="Of a request's body.")]
     max_pixels: Annotated[int, Field(description="Of a picture.")]
     max_files: Annotated[int, Field(description="Of a form.")]

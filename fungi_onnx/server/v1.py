@@ -68,7 +68,7 @@ def routes(engine: Engine, bodies: Bodies, settings: Settings, limits: Limits) -
         each file; a file that cannot be used has its error there. If none can be used, that is the
         request's error.
         """
-        look = Look(query.top_k, query.view, query.crop)
+        look = Look(query.top_k, query.view, query.crop, query.min_probability)
         async with bodies.read(request) as body:
             form = is_form(request)
             pictures = [Picture(body)]
@@ -115,6 +115,7 @@ def _card(engine: Engine, settings: Settings, limits: Limits) -> dict[str, Any]:
         "serving": {
             "fungi_onnx": __version__,
             "device": classifier.device,
+            "temperature": classifier.temperature,
             "max_bytes": settings.max_bytes,
             "max_pixels": limits.max_pixels,
             "max_files": settings.max_files,
