@@ -190,7 +190,7 @@ class FungiClassifier:
         if self.temperature is not None:
             values = tempered(probabilities, self.temperature)
         matches = rank(values, self.labels, top_k)
-        unsure = None if min_probability is None else matches[0].probability < min_probability
+        unsure = None if min_probability is None else bool(matches[0].probability < min_probability)
         return Prediction(image, matches, unsure=unsure)
 
     def prepare(

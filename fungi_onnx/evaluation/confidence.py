@@ -96,11 +96,11 @@ class Logs:
     def __init__(self, probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> None:
         """Takes over ``probabilities``, [photos, classes], in place: there may be gigabytes."""
         told = probabilities > 0
-        least = probabilities.min(initial=1.0, where=told)
-        mine = probabilities[np.arange(len(truth)), truth]
-        self.of_truth = np.log(np.maximum(mine, least).astype(np.float64))
+        least = np.log(probabilities.min(initial=1.0, where=told))
         np.log(probabilities, out=probabilities, where=told)
         probabilities[~told] = self._NOTHING
+        mine = probabilities[np.arange(len(truth)), truth]
+        self.of_truth = np.maximum(mine, least).astype(np.float64)
         self.rows = probabilities
 
     def moments(

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fungi_onnx import __version__
-from fungi_onnx.errors import FungiOnnxError, ImageError
+from fungi_onnx.errors import ImageError, ResultsError
 from fungi_onnx.evaluation import tables
 from fungi_onnx.evaluation.run import KS, Evaluation, Result
 from fungi_onnx.evaluation.truth import UNKNOWN
@@ -22,7 +22,7 @@ try:
 
     from fungi_onnx.evaluation import charts
 except ModuleNotFoundError as missing:
-    raise FungiOnnxError(
+    raise ResultsError(
         f"a report needs {missing.name}: pip install 'fungi-onnx[report]', or leave out --html"
     ) from None
 
@@ -33,7 +33,7 @@ def page(evaluation: Evaluation) -> str:
     """The report: charts, tables, and thumbnails of the surest wrong answers of the first result.
 
     Raises:
-        FungiOnnxError: Jinja2 or Matplotlib is not installed.
+        ResultsError: Jinja2 or Matplotlib is not installed.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {

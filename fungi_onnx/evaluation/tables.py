@@ -29,8 +29,12 @@ def summary(evaluation: Evaluation) -> str:
 
 def counted(evaluation: Evaluation) -> str:
     """How many photos of how many classes there are, in a sentence."""
-    photos, classes = len(evaluation.photos), len({photo.label for photo in evaluation.photos})
-    return f"{evaluation.source}: {photos:,} photos of {classes:,} classes"
+    ids = evaluation.results[0].truth.tolist()
+    classes = {  # a label may be a name here and an id there
+        photo.label if one == UNKNOWN else one
+        for photo, one in zip(evaluation.photos, ids, strict=True)
+    }
+    return f"{evaluation.source}: {len(ids):,} photos of {len(classes):,} classes"
 
 
 def remarks(evaluation: Evaluation) -> Iterator[str]:
@@ -40,15 +44,15 @@ def remarks(evaluation: Evaluation) -> Iterator[str]:
         shown = list(evaluation.unknown.items())[:_SHOWN]
         told = [f"{label} ({photos}){did_you_mean(label, labels)}" for label, photos in shown]
         more = len(evaluation.unknown) - len(shown)
-        photos = sum(evaluation.unknown.values())
         yield (
-            f"{photos:,} photos have labels that the model does not know, and count as missed:"
+            "the model does not know some labels, and their photos count as missed:"
             f" {', '.join(told)}{f' and {more:,} more' if more else ''}"
         )
     if evaluation.strays:
+        more = len(evaluation.strays) - 1
         yield (
-            f"{len(evaluation.strays):,} files lie in no class's folder and were left out, such as"
-            f" {evaluation.strays[0]}"
+            f"what lies in no class's folder was left out: {evaluation.strays[0]}"
+            f"{f' and {more:,} more' if more else ''}"
         )
     for _, error in evaluation.failed:
         yield str(error)

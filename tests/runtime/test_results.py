@@ -40,7 +40,8 @@ def predictions() -> list[Prediction]:
     rows: list[Prediction] = []
     for number, name in enumerate(NAMES):
         error = ImageDecodeError(name, "is broken, and how") if number % 3 == 1 else None
-        rows.append(Prediction(name, () if error else matches, error))
+        unsure = (None, False, True)[number % 3] if not error else None
+        rows.append(Prediction(name, () if error else matches, error, unsure))
     return rows
 
 
@@ -56,7 +57,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The rows of any of the formats, as `Prediction.to_dict` gives them."""
     if path.suffix == ".parquet":
         table = pq.read_table(path).to_pylist()
-        flat = [(r["image"], r["top"], r["error_type"], r["error_message"]) for r in table]
+        flat = [
+            (r["image"], r["top"], r["unsure"], r["error_type"], r["error_message"]) for r in table
+        ]
     elif path.suffix == ".csv":
         flat = []
         with path.open(encoding="utf-8", newline="") as file:
@@ -70,14 +73,15 @@ def read(path: Path) -> list[dict[str, Any]]:
                     for n in range(1, len(row))
                     if row.get(f"id_{n}")
                 ]
-                flat.append((row["image"], top, row["error_type"], row["error_message"]))
+                unsure = {"": None, "true": True, "false": False}[row["unsure"]]
+                flat.append((row["image"], top, unsure, row["error_type"], row["error_message"]))
     else:
         return [json.loads(line) for line in path.read_bytes().splitlines(keepends=False)]
     return [
         {"image": image, "error": {"type": kind, "message": message}}
         if kind
-        else {"image": image, "top": top}
-        for image, top, kind, message in flat
+        else {"image": image, "top": top, **({} if unsure is None else {"unsure": unsure})}
+        for image, top, unsure, kind, message in flat
     ]
 
 
@@ -115,10 +119,11 @@ def test_a_row_of_each_format() -> None:
         b' {"id": 1, "name": "y", "probability": 0.25}]}\n'
     )
     assert Csv(2).head == (
-        b"image,id_1,name_1,probability_1,id_2,name_2,probability_2,error_type,error_message\r\n"
+        b"image,id_1,name_1,probability_1,id_2,name_2,probability_2,unsure,"
+        b"error_type,error_message\r\n"
     )
-    assert Csv(2).row(good) == b'"a,b.jpg",3,x,0.5,1,y,0.25,,\r\n'
-    assert Csv(2).row(bad) == b"c.jpg,,,,,,,ImageDecodeError,c.jpg: is empty\r\n"
+    assert Csv(2).row(good) == b'"a,b.jpg",3,x,0.5,1,y,0.25,,,\r\n'
+    assert Csv(2).row(bad) == b"c.jpg,,,,,,,,ImageDecodeError,c.jpg: is empty\r\n"
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=10))
