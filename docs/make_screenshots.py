@@ -1,6 +1,8 @@
-"""Makes docs/page.png: the page with the stand-in's own drawings, in light and dark.
+"""Makes docs/page.png and docs/report.png: the page in light and dark, and a report.
 
-    python docs/make_screenshots.py build/standin.onnx build/standin/samples
+    python docs/make_screenshots.py build/standin.onnx build/standin
+
+Both show the stand-in's own drawings.
 
 Needs the development tools, and Chromium.
 """
@@ -16,6 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Playwright, expect, sync_playwright
+
+from fungi_onnx import FungiClassifier
+from fungi_onnx.evaluation import evaluate, read_truth
+from fungi_onnx.evaluation import report as evaluation_report
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "runtime" / "server"))
@@ -46,8 +52,32 @@ def shot(playwright: Playwright, url: str, photos: list[Path], device: str, sche
 
 
 def main() -> None:
-    """Writes the picture: a desk in light, a phone in dark beside it."""
-    model, samples = Path(sys.argv[1]), sorted(Path(sys.argv[2]).glob("*.jpg"))
+    """Writes both pictures."""
+    model, standin = Path(sys.argv[1]), Path(sys.argv[2])
+    page(model, sorted((standin / "samples").glob("*.jpg")))
+    report(model, standin / "truth.csv")
+
+
+def report(model: Path, truth: Path) -> None:
+    """The upper part of a report, with what comes first of each chart."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        html = Path(folder) / "report.html"
+        html.write_text(
+            evaluation_report.page(evaluate(read_truth(truth), [FungiClassifier(model)]))
+        )
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        sheet = browser.new_page(viewport={"width": 1100, "height": 1560})
+        sheet.goto(html.as_uri())
+        png = sheet.screenshot()
+        browser.close()
+    image = Image.open(BytesIO(png)).convert("RGB")
+    image.quantize(128, dither=Image.Dither.NONE).save(HERE / "report.png", optimize=True)
+
+
+def page(model: Path, samples: list[Path]) -> None:
+    """A desk in light, a phone in dark beside it."""
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(model) as server,

@@ -246,7 +246,10 @@ def test_doctor(tiny: Path) -> None:
     assert "ModelNotFoundError: no model" in without.stderr
 
 
-@pytest.mark.parametrize("command", ["classify", "info", "selftest", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    ["classify", "batch", "evaluate", "calibrate", "info", "selftest", "serve", "doctor", "bench"],
+)
 def test_every_help_has_an_example(command: str) -> None:
     result = run(command, "--help")
     assert result.returncode == 0

@@ -75,6 +75,39 @@ def test_view_crop_and_top_k(
     assert len(response.json()["top"]) == min(top_k, 12)
 
 
+def test_the_least_probability(server: Server, tiny: Path, sample: Path) -> None:
+    data = sample.read_bytes()
+    for least, unsure in ((0, False), (0.9, True)):
+        response = server.client.post(f"/v1/classify?min_probability={least}", content=data)
+        assert response.json() == {**library(tiny, data), "unsure": unsure}
+    files = [("file", ("a.jpg", data)), ("file", ("cut.jpg", data[:4000]))]
+    response = server.client.post("/v1/classify?min_probability=0.9", files=files)
+    good, cut = response.json()["results"]
+    assert good["unsure"] is True
+    assert "unsure" not in cut
+    for wrong in ("-0.1", "1.1", "nan", "x", ""):
+        response = server.client.post(f"/v1/classify?min_probability={wrong}", content=data)
+        assert response.status_code == 422
+        assert "min_probability" in response.json()["detail"]
+
+
+def test_a_server_that_tempers(tiny: Path, sample: Path) -> None:
+    """The answers for people, and not the tensors; the probes pass."""
+    data = sample.read_bytes()
+    with serving(tiny, FUNGI_ONNX_TEMPERATURE="2") as server:
+        answer = server.client.post("/v1/classify", content=data).json()
+        assert answer == library(tiny, data, temperature=2)
+        assert answer["top"] != library(tiny, data)["top"]
+        assert server.client.get("/v1/model").json()["serving"]["temperature"] == 2
+        plain = FungiClassifier(tiny, device="cpu", limits=LIMITS)
+        images = plain.prepare(data)[np.newaxis]
+        tensor = {"name": "images", "datatype": "FP32", "shape": list(images.shape)}
+        body = {"inputs": [{**tensor, "data": images.ravel().tolist()}]}
+        name = server.client.get("/v1/model").json()["name"]
+        output = server.client.post(f"/v2/models/{name}/infer", json=body).json()["outputs"][0]
+        assert output["data"] == plain(images).ravel().tolist()
+
+
 def test_one_file_of_a_form_has_a_list_of_one_result(
     server: Server, tiny: Path, sample: Path
 ) -> None:
