@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from pyarrow import parquet as pq
 from ray.cluster_utils import Cluster
 from ray.exceptions import RayError
 
-from fungi_onnx import ModelNotFoundError
+from fungi_onnx import FungiClassifier, ModelNotFoundError
 from fungi_onnx.ray import Look, classify
 
 from .conftest import MODEL, Run, make_pictures
@@ -58,6 +61,25 @@ def test_paths_and_bytes(
     assert {row["image"] for row in nameless} == {""}
     assert {len(row["top"]) for row in nameless if row["top"]} == {2}
     assert [row["error_type"] for row in nameless].count("ImageDecodeError") == 1
+
+
+@pytest.mark.usefixtures("two_nodes")
+def test_a_least_probability_and_what_lies_beside_the_model_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_pictures(tmp_path / "photos", 4)
+    names = sorted(map(str, Path("photos").rglob("*.jpg")))
+    model = Path(shutil.copy(MODEL, tmp_path / "own.onnx"))
+    facts = {"temperature": 0.5, "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
+    (tmp_path / "own.calibration.json").write_text(json.dumps(facts))
+    look = Look(temperature="calibrated", min_probability=0.5)
+    rows = rows_of(classify(names, model, look=look, concurrency=1))
+    here = FungiClassifier(model, device="cpu", temperature=0.5)
+    alone = [one.to_dict() for one in here.classify_many(names, min_probability=0.5)]
+    assert [row["top"] for row in rows] == [one.get("top") for one in alone]
+    assert [row["unsure"] for row in rows] == [one.get("unsure") for one in alone]
+    assert True in [row["unsure"] for row in rows]
 
 
 @pytest.mark.usefixtures("two_nodes")
