@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -90,6 +91,17 @@ def test_the_numbers_of_a_calibration(classifier: FungiClassifier, shown) -> Non
     )
     assert found.held_out_ece == pytest.approx(error / count, rel=1e-5)
     assert found.ece != found.held_out_ece
+
+
+def test_what_cannot_be_used_is_passed_over(classifier: FungiClassifier, shown) -> None:
+    """A file that is gone, a class that the model does not have: the others are fitted alike."""
+    lines = shown.table.read_text().splitlines()
+    odd = shown.folder / "odd.csv"
+    odd.write_text("\n".join([*lines[:20], "gone.jpg,1", "photo 19.jpg,nobody's", *lines[20:]]))
+    whole, _ = calibrate(read_truth(shown.table), classifier)
+    found, errors = calibrate(read_truth(odd), classifier)
+    assert [error.image for error in errors] == [str(shown.folder / "gone.jpg")]
+    assert dataclasses.replace(found, created=whole.created) == whole
 
 
 def _umask() -> int:
