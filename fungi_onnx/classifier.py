@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,9 @@ from fungi_onnx.views import DEFAULT_VIEW, Crop, View, check_options
 
 if TYPE_CHECKING:
     from fungi_onnx.bound import Images
+    from fungi_onnx.many import Finish, Result
     from fungi_onnx.pool import Pool
     from fungi_onnx.session import Session
-
-Row = NDArray[np.float32]
-Result = TypeVar("Result")
 
 
 class FungiClassifier:
@@ -156,7 +154,7 @@ class FungiClassifier:
         """
         _check_wishes(top_k, min_probability)
 
-        def answer(name: str | None, found: Row | ImageError) -> Prediction:
+        def answer(name: str | None, found: NDArray[np.float32] | ImageError) -> Prediction:
             if isinstance(found, ImageError):
                 return Prediction(name, (), found)
             return self.prediction(name, found, top_k, min_probability)
@@ -239,61 +237,18 @@ class FungiClassifier:
         return {one.device: one.run for one in sessions} if sessions[1:] else {self.device: self}
 
     def _each(
-        self,
-        images: Iterable[ImageInput],
-        workers: int | None,
-        finish: Callable[[str | None, Row | ImageError], Result],
+        self, images: Iterable[ImageInput], workers: int | None, finish: Finish[Result]
     ) -> Iterator[Result]:
         """What ``finish`` makes of each picture's name and row, in order; threads call it."""
-        from fungi_onnx.overlap import in_order
+        from fungi_onnx import many
 
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         workers = workers or self.threads
         if self.device != "cpu":
-            return self._each_in_batches(images, workers, finish)
+            return many.in_batches(images, self.prepare, self._session, finish, workers)
         session = self._session_for(workers)
-
-        def attempt(image: ImageInput) -> Result:
-            found: Row | ImageError
-            try:
-                found = session.run(self.prepare(image)[np.newaxis])[0]
-            except ImageError as error:
-                found = error
-            return finish(images_.name_of(image), found)
-
-        return in_order(attempt, images, workers)
-
-    def _each_in_batches(
-        self,
-        images: Iterable[ImageInput],
-        workers: int,
-        finish: Callable[[str | None, Row | ImageError], Result],
-    ) -> Iterator[Result]:
-        """As `_each`: threads decode, the devices take what they made in full batches."""
-        from fungi_onnx.overlap import batched, in_order
-
-        def attempt(image: ImageInput) -> tuple[str | None, Any]:
-            name = images_.name_of(image)
-            try:
-                return name, self.prepare(image)
-            except ImageError as error:
-                return name, error
-
-        def answer(batch: list[tuple[str | None, Any]]) -> list[Result]:
-            tensors = [found for _, found in batch if not isinstance(found, ImageError)]
-            rows = iter(self._session.run(np.stack(tensors)) if tensors else ())
-            return [
-                finish(name, found if isinstance(found, ImageError) else next(rows))
-                for name, found in batch
-            ]
-
-        size, parallel = self._session.batch, self._session.parallel
-        # Two batches are decoded while the devices run theirs and one more is being stacked.
-        ahead = max(4, -(-2 * size // workers))
-        prepared = in_order(attempt, images, workers, ahead=ahead)
-        for results in in_order(answer, batched(prepared, size), parallel + 1, ahead=1):
-            yield from results
+        return many.one_by_one(images, self.prepare, session, finish, workers)
 
     def _problem_on_gpu(self) -> str:
         """Why the GPU that was found had better not be used; empty if a golden probe passes."""

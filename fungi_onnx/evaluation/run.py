@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -126,8 +127,10 @@ class Result:
             "unknown": int((self.truth == UNKNOWN).sum()),
             "recall": {str(k): share.value for k, share in self.recall.items()},
             "interval": {str(k): list(share.interval) for k, share in self.recall.items()},
-            "recall_of_known": {str(k): one.value for k, one in self.recall_of_known.items()},
-            "macro_recall": {str(k): mean for k, (mean, _, _) in self.macro.items()},
+            "recall_of_known": {
+                str(k): _number(one.value) for k, one in self.recall_of_known.items()
+            },
+            "macro_recall": {str(k): _number(mean) for k, (mean, _, _) in self.macro.items()},
             "macro_interval": {str(k): [low, high] for k, (_, low, high) in self.macro.items()},
             "calibration_error": self.calibration_error,
             "reliability": [
@@ -144,7 +147,7 @@ class Result:
                 {
                     "from": step.threshold,
                     "kept": step.kept.value,
-                    "right": step.right.value if step.right.of else None,
+                    "right": _number(step.right.value),
                 }
                 for step in self.accepted
             ],
@@ -322,6 +325,11 @@ class _Look:
             self._probabilities[used],
             self._of_truth[used],
         )
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
 
 
 def _names(classifiers: Sequence[FungiClassifier]) -> list[str]:

@@ -74,8 +74,11 @@ def macro_recall(truth: Ids, hits: NDArray[np.bool_]) -> tuple[float, float, flo
         hits: [photos].
 
     Returns:
-        It, and its 95 % interval: percentiles of 1,000 bootstrap samples of the photos.
+        It, and its 95 % interval: percentiles of 1,000 bootstrap samples of the photos. Without
+        photos NaN, and from 0 to 1.
     """
+    if not len(truth):
+        return math.nan, 0.0, 1.0
     _, classes = np.unique(truth, return_inverse=True)
 
     def mean(chosen: NDArray[np.int64]) -> float:

@@ -129,8 +129,24 @@ def test_labels_that_the_model_does_not_know_count_as_missed(
         hits = expected_recall(shown.rows[2:], shown.truth[2:], k)
         assert found["recall"][str(k)] == round(hits * 88) / 90
         assert found["results"][0]["recall_of_known"][str(k)] == hits
+        rows, truth = shown.rows[2:], shown.truth[2:]
+        means = [expected_recall(rows[truth == n], truth[truth == n], k) for n in set(truth)]
+        assert found["results"][0]["macro_recall"][str(k)] == pytest.approx(np.mean(means))
     assert sum(one["photos"] for one in found["results"][0]["classes"]) == 88
     assert "  of known classes @1" in run("evaluate", table, "-m", tiny).stdout
+
+
+def test_no_photo_of_a_known_class_can_be_read(tiny: Path, shown) -> None:
+    table = shown.folder / "none known.csv"
+    table.write_text("image,label\nphoto 00.png,Quercus robur\ngone.jpg,1\n")
+    result = run("evaluate", table, "-m", tiny, "--json")
+    assert result.returncode == 1
+    assert "NaN" not in result.stdout
+    (only,) = json.loads(result.stdout)["results"]
+    assert only["recall"]["1"] == 0
+    assert only["recall_of_known"]["1"] is only["macro_recall"]["1"] is None
+    assert "RuntimeWarning" not in result.stderr
+    assert "nan  (0.000 to 1.000)" in run("evaluate", table, "-m", tiny).stdout
 
 
 def test_a_folder_of_classes_and_synonyms(tiny: Path, shown, tmp_path: Path) -> None:
