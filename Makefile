@@ -1,9 +1,9 @@
-# make demo | test | fuzz | bench | fixtures | format | clean; `make` alone lists them.
+# make demo | test | bench | dist | ...; `make` alone lists them all.
 #
 # Two environments, so that the absence of TensorFlow where pictures are classified is a fact:
 # .venv/export holds TensorFlow and the exporter, .venv/runtime holds neither. A third, .venv/gpu, has
 # onnxruntime's package for GPUs, which must not be in one with that for the CPU, and a fourth, .venv/ray,
-# has Ray, of which the rest knows nothing.
+# has Ray, of which the rest knows nothing. A fifth, .venv/docs, makes the documentation.
 
 PYTHON ?= python3
 EXPORT := .venv/export/bin
@@ -17,8 +17,13 @@ INT8 = build/$(notdir $(ONNX:.onnx=.int8.onnx))
 ROUNDS := 9
 PHOTOS :=
 
+# The versions that CI tested, on the Pythons that CI tests; PINS=no takes the newest.
+PINS ?= $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info < (3, 14) else "no")')
+INSTALL = $(@D)/bin/pip install --quiet --disable-pip-version-check \
+	$(if $(filter yes,$(PINS)),--constraint constraints/$(notdir $(@D)).txt)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser gpu fuzz bench lint fixtures format clean environments
+.PHONY: help demo test docs browser node gpu fuzz bench lint fixtures format dist constraints clean environments
 
 help: ## Lists these commands.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,13 +35,18 @@ demo: build/standin.onnx .venv/runtime/.ready ## Builds a stand-in module, expor
 	@echo; echo "== The sample pictures, in the same environment"
 	$(RUNTIME)/fungi-onnx classify -m build/standin.onnx -k 3 $(STANDIN)/samples/*.jpg
 
-test: lint browser gpu .venv/ray/.ready ## Runs everything: linters, types, all tests, the README.
+test: lint browser node gpu docs .venv/ray/.ready build/standin.onnx ## Runs everything: linters, types, all tests, the README.
 	$(RUNTIME)/pytest tests/runtime
 	$(RUNTIME)/pytest tests/gpu
 	.venv/ray/bin/pytest tests/ray
 	cd export && ../$(EXPORT)/pytest ../tests/export
 	$(RUNTIME)/pytest tests/whole
+	$(RUNTIME)/pytest tests/node
+	.venv/docs/bin/pytest tests/docs
 	$(MAKE) fuzz
+
+docs: .venv/docs/.ready ## Builds the documentation into build/site; warnings are errors.
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict --quiet
 
 fuzz: .venv/runtime/.ready ## Throws broken pictures at the decoders for SECONDS (60); SEED=0 for new ones.
 	@if $(RUNTIME)/python -c 'import atheris' 2>/dev/null; \
@@ -62,6 +72,13 @@ browser:
 	    chromium bubblewrap fonts-dejavu-core >/dev/null; } \
 	|| echo "== Without them: install chromium and bubblewrap to run all tests"
 
+# The example in JavaScript is tested in Node; where that cannot be had, its tests say so.
+node:
+	@command -v node >/dev/null && command -v npm >/dev/null \
+	|| { echo "== Installing Node.js and npm" \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null; } \
+	|| echo "== Without them: install node and npm to run all tests"
+
 # What the package for GPUs says where there is none is tested with the package itself (2.5 GB), and
 # with NVIDIA's driver library, which Debian has. Where they cannot be had, those tests say so.
 gpu: .venv/gpu/.ready
@@ -75,38 +92,53 @@ fixtures: .venv/export/.ready ## Makes the small model files of tests/data again
 format: environments ## Formats the code and mends what the linter can mend.
 	$(EXPORT)/ruff check --fix . ; $(EXPORT)/ruff format .
 
+dist: .venv/runtime/.ready ## Builds both wheels and their sources, as a release has them.
+	$(RUNTIME)/python -m build --no-isolation --outdir dist .
+	$(RUNTIME)/python -m build --no-isolation --outdir dist export
+
+# What passed is what is pinned: `make clean`, then `make PINS=no test`, then this.
+constraints: .venv/export/.benchmarks ## Pins the versions that the environments have now.
+	@for name in $(notdir $(wildcard .venv/*)); \
+	do .venv/$$name/bin/pip freeze --exclude-editable > constraints/$$name.txt; done
+
 clean: ## Removes the environments and everything built.
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 environments: .venv/runtime/.ready .venv/export/.ready
 
-.venv/runtime/.ready: pyproject.toml
+.venv/runtime/.ready: pyproject.toml constraints/runtime.txt
 	@echo "== Setting up $(@D) (no TensorFlow)"
 	$(PYTHON) -m venv $(@D)
-	$(RUNTIME)/pip install --quiet --disable-pip-version-check --editable '.[cpu,dev,serve-dev]'
+	$(INSTALL) --editable '.[cpu,dev,serve-dev,release-dev]'
 	@touch $@
 
-.venv/export/.ready: pyproject.toml export/pyproject.toml
+.venv/export/.ready: pyproject.toml export/pyproject.toml constraints/export.txt
 	@echo "== Setting up $(@D) (TensorFlow and the exporter)"
 	$(PYTHON) -m venv $(@D)
-	$(EXPORT)/pip install --quiet --disable-pip-version-check --editable '.[cpu]' --editable './export[dev]'
+	$(INSTALL) --editable '.[cpu]' --editable './export[dev]'
 	@touch $@
 
-.venv/gpu/.ready: pyproject.toml
+.venv/gpu/.ready: pyproject.toml constraints/gpu.txt
 	@echo "== Setting up $(@D) (onnxruntime with CUDA, its libraries, no TensorFlow)"
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[gpu]' \
+	$(INSTALL) --editable '.[gpu]' \
 	&& touch $@ || echo "== Without the package for GPUs, which cannot be had for this kind of machine"
 
-.venv/ray/.ready: pyproject.toml
+.venv/ray/.ready: pyproject.toml constraints/ray.txt
 	@echo "== Setting up $(@D) (Ray, no TensorFlow)"
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --editable '.[cpu,ray-dev]'
+	$(INSTALL) --editable '.[cpu,ray-dev]'
+	@touch $@
+
+.venv/docs/.ready: pyproject.toml constraints/docs.txt
+	@echo "== Setting up $(@D) (MkDocs)"
+	$(PYTHON) -m venv $(@D)
+	$(INSTALL) --editable '.[cpu,docs]'
 	@touch $@
 
 .venv/export/.benchmarks: .venv/export/.ready
 	@echo "== Adding OpenVINO and matplotlib to $(@D)"
-	$(EXPORT)/pip install --quiet --disable-pip-version-check --editable '.[cpu]' --editable './export[benchmarks]'
+	$(INSTALL) --editable '.[cpu]' --editable './export[benchmarks]'
 	@touch $@
 
 $(STANDIN)/saved_model.pb: | .venv/export/.ready

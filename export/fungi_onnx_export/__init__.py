@@ -6,7 +6,9 @@ file gives the module's own numbers.
 
 import os
 
-__version__ = "0.1.0"
+from fungi_onnx import __version__  # both are released together, and installed so
+
+__all__ = ["__version__"]
 
 # A draft is loaded once and thrown away: its optimised graph is not worth the user's disk.
 os.environ.setdefault("FUNGI_ONNX_CACHE", "off")
