@@ -4,6 +4,7 @@
 >>> print(FungiClassifier("fungi.onnx").classify("photo.jpg"))
 """
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -35,6 +36,10 @@ if find_spec("onnxruntime") is None:
         " CUDA",
         name="onnxruntime",
     )
+
+# Since 1.29 onnxruntime reports its use to its maker, unless it is told before it is loaded. Whoever
+# wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

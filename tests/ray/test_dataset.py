@@ -73,13 +73,14 @@ def test_a_least_probability_and_what_lies_beside_the_model_here(
     model = Path(shutil.copy(MODEL, tmp_path / "own.onnx"))
     facts = {"temperature": 0.5, "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
     (tmp_path / "own.calibration.json").write_text(json.dumps(facts))
-    look = Look(temperature="calibrated", min_probability=0.5)
-    rows = rows_of(classify(names, model, look=look, concurrency=1))
     here = FungiClassifier(model, device="cpu", temperature=0.5)
-    alone = [one.to_dict() for one in here.classify_many(names, min_probability=0.5)]
+    least = sorted(one.top[0].probability for one in here.classify_many(names))[2]
+    alone = [one.to_dict() for one in here.classify_many(names, min_probability=least)]
+    look = Look(temperature="calibrated", min_probability=least)
+    rows = rows_of(classify(names, model, look=look, concurrency=1))
     assert [row["top"] for row in rows] == [one.get("top") for one in alone]
-    assert [row["unsure"] for row in rows] == [one.get("unsure") for one in alone]
-    assert True in [row["unsure"] for row in rows]
+    assert [row["unsure"] for row in rows] == [one["unsure"] for one in alone]
+    assert sorted(row["unsure"] for row in rows) == [False, False, True, True]
 
 
 @pytest.mark.usefixtures("two_nodes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,31 @@ def test_the_class_alone_needs_no_onnxruntime_and_no_opencv() -> None:
 def test_a_jpeg_needs_neither_opencv_nor_pillow(tiny: Path, sample: Path) -> None:
     code = "import fungi_onnx; fungi_onnx.FungiClassifier(sys.argv[1]).classify(sys.argv[2])"
     assert loaded_after(code, tiny, sample) == {"numpy", "onnxruntime", "simplejpeg"}
+
+
+def test_onnxruntime_does_not_report_to_its_maker(tiny: Path, sample: Path, tmp_path: Path) -> None:
+    """Where it does, it first leaves a device's id and a database in the user's home."""
+    code = (
+        "import os, sys, fungi_onnx\n"
+        "fungi_onnx.FungiClassifier(sys.argv[1]).classify(sys.argv[2])\n"
+        "print(os.environ.get('ORT_DISABLE_TELEMETRY'))"
+    )
+
+    def told(**more: str) -> str:
+        kept = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tiny), str(sample)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**kept, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), **more},
+        )
+        return done.stdout.strip()
+
+    answer = told()
+    assert list(tmp_path.rglob("*onnxruntime*")) == []
+    assert answer == "1"
+    assert told(ORT_DISABLE_TELEMETRY="0") == "0"  # who wants it
 
 
 def test_every_name_is_there_all_the_same() -> None:
