@@ -37,8 +37,8 @@ if find_spec("onnxruntime") is None:
         name="onnxruntime",
     )
 
-# Since 1.29 onnxruntime reports its use to its maker, unless it is told before it is loaded. Whoever
-# wants that sets the variable to 0.
+# Since 1.29 onnxruntime reports its use to its maker, unless it is told not to before it is loaded.
+# Whoever wants that sets the variable to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"

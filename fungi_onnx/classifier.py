@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 class FungiClassifier:
     """An image classifier from a self-describing ONNX file.
 
-    >>> classifier = FungiClassifier("fungi.onnx")
-    >>> print(classifier.classify("photo.jpg"))
+    Examples:
+        >>> classifier = FungiClassifier("fungi.onnx")
+        >>> print(classifier.classify("photo.jpg"))
 
     Attributes:
         path: the model file.

@@ -147,6 +147,7 @@ def test_every_public_name_is_on_the_api_page(pages: dict[str, Parsed]) -> None:
     ids = {name.rpartition(".")[2] for name in pages["api.html"].ids if "." in name}
     assert {*fungi_onnx.__all__} - ids == set()
     assert {"classify", "classify_many", "prepare", "to_dict", "ok", "top"} <= ids
+    assert {"read_truth", "evaluate", "calibrate", "Result", "Calibration"} <= ids
     assert "max_pixels" in pages["api.html"].text
 
 
