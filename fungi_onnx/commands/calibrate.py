@@ -22,8 +22,8 @@ def run(options: argparse.Namespace) -> int:
     workers, total = options.workers or cpus.available(), len(truth.photos)
     with decoders_silenced(), closing(Progress(0, 0, lambda: total)) as progress:
         found, errors = calibrate(truth, classifier, workers=workers, told=progress.step)
-        for error in errors:
-            print(f"fungi-onnx: {error}", file=sys.stderr)
+    for error in errors:
+        print(f"fungi-onnx: {error}", file=sys.stderr)
     path = found.save(classifier.path)
     if options.json:
         common.print_json({"path": str(path), **asdict(found)})

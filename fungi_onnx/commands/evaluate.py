@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 from fungi_onnx import cpus
 from fungi_onnx.classifier import FungiClassifier
@@ -25,32 +28,37 @@ def run(options: argparse.Namespace) -> int:
     if options.html is not None:
         from fungi_onnx.evaluation import report  # wrong usage is told before any work
     for path in filter(None, (options.html, options.csv)):
-        if not Path(path).parent.is_dir():
-            return common.wrong(f"{path}: there is no folder {Path(path).parent}")
+        if os.path.isdir(path):
+            return common.wrong(f"{path}: is a folder")
+        if not os.path.isdir(folder := os.path.dirname(path) or "."):
+            return common.wrong(f"{path}: there is no folder {folder}")
     classifiers = [_classifier(options, *one) for one in _asked(options)]
     workers = options.workers or cpus.available()
     total = len(truth.photos) * len(classifiers)
-    with decoders_silenced(), closing(Progress(0, 0, lambda: total)) as progress:
-        found = evaluate(truth, classifiers, workers=workers, told=progress.step)
+    with decoders_silenced():
+        with closing(Progress(0, 0, lambda: total)) as progress:
+            found = evaluate(truth, classifiers, workers=workers, told=progress.step)
         for remark in tables.remarks(found):
             print(f"fungi-onnx: {remark}", file=sys.stderr)
-        try:
-            if options.csv is not None:
-                with replaced(Path(options.csv)) as file:
-                    tables.write_photos(found, file)
-            if options.html is not None:
-                with replaced(Path(options.html)) as file:
-                    file.write(report.page(found).encode())
-        except OSError as error:
-            raise ResultsWriteError(
-                f"{error.filename}: cannot be written: {error.strerror}"
-            ) from None
-    if options.json:
-        common.print_json(found.to_dict())
-    else:
-        print(tables.summary(found))
-    print(f"\n{common.notice(classifiers[0].model)}", file=sys.stderr)
+        # First what nothing can keep from being told.
+        if options.json:
+            common.print_json(found.to_dict())
+        else:
+            print(tables.summary(found), flush=True)
+        print(f"\n{common.notice(classifiers[0].model)}", file=sys.stderr)
+        if options.csv is not None:
+            _write(options.csv, lambda file: tables.write_photos(found, file))
+        if options.html is not None:
+            _write(options.html, lambda file: file.write(report.page(found).encode()))
     return 1 if found.failed else 0
+
+
+def _write(path: str, write: Callable[[BinaryIO], object]) -> None:
+    try:
+        with replaced(Path(path)) as file:
+            write(file)
+    except OSError as error:
+        raise ResultsWriteError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _asked(options: argparse.Namespace) -> list[tuple[str | None, str, str]]:

@@ -189,12 +189,22 @@ def test_what_cannot_be_done(tiny: Path, shown, tmp_path: Path) -> None:
         2,
         f"fungi-onnx: {nowhere}: there is no folder {nowhere.parent}",
     )
-    (tmp_path / "taken.csv").mkdir()
-    code, told = refused(shown.table, "--csv", tmp_path / "taken.csv")
-    assert (code, told.splitlines()[0].endswith("cannot be written: Is a directory")) == (1, True)
-    assert sorted(os.listdir(tmp_path)) == ["gone.csv", "taken.csv"]
+    assert refused(shown.table, "--csv", tmp_path) == (2, f"fungi-onnx: {tmp_path}: is a folder")
+    assert os.listdir(tmp_path) == ["gone.csv"]
     with pytest.raises(TruthError, match="none of its 1 photos can be used"):
         evaluate(read_truth(gone), [FungiClassifier(tiny, device="cpu")])
+
+
+def test_a_file_that_cannot_be_written_does_not_cost_the_figures(
+    tiny: Path, shown, tmp_path: Path
+) -> None:
+    too_long = tmp_path / f"{'x' * 300}.csv"
+    result = run("evaluate", shown.table, "-m", tiny, "--csv", too_long)
+    assert result.returncode == 1
+    assert "Recall@10" in result.stdout
+    last = result.stderr.strip().splitlines()[-1]
+    assert last == f"fungi-onnx: {too_long}: cannot be written: File name too long"
+    assert os.listdir(tmp_path) == []
 
 
 def test_calibrate_as_a_command(tiny: Path, shown, tmp_path: Path) -> None:
