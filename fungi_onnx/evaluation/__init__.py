@@ -9,7 +9,8 @@ Share(hits=155, of=412)
 
 from fungi_onnx.evaluation.calibrate import calibrate
 from fungi_onnx.evaluation.confidence import Bin, coverage, fit_temperature, reliability
-from fungi_onnx.evaluation.run import Comparison, Evaluation, Result, evaluate
+from fungi_onnx.evaluation.result import Comparison, Evaluation, Result
+from fungi_onnx.evaluation.run import evaluate
 from fungi_onnx.evaluation.scores import Share, macro_recall, mcnemar, recall_at_k
 from fungi_onnx.evaluation.truth import Photo, Truth, read_truth
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 
 from fungi_onnx.evaluation.confidence import Step
-from fungi_onnx.evaluation.run import KS, Result
+from fungi_onnx.evaluation.result import KS, Result
 
 # Wong, "Points of view: Color blindness", 2011, without black and yellow, the darker ones first.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")

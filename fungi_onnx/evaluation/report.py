@@ -13,7 +13,7 @@ import numpy as np
 from fungi_onnx import __version__
 from fungi_onnx.errors import ImageError, ResultsError
 from fungi_onnx.evaluation import tables
-from fungi_onnx.evaluation.run import KS, Evaluation, Result
+from fungi_onnx.evaluation.result import KS, Evaluation, Result
 from fungi_onnx.evaluation.truth import UNKNOWN
 from fungi_onnx.image import read_rgb
 

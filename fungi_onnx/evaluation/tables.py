@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from fungi_onnx.evaluation.run import KS, Evaluation, Result
+from fungi_onnx.evaluation.result import KS, Evaluation, Result
 from fungi_onnx.evaluation.scores import MISSED, McNemar, Share
 from fungi_onnx.evaluation.truth import UNKNOWN, did_you_mean
 from fungi_onnx.rows import encoded
