@@ -15,7 +15,7 @@ from fungi_onnx import model_path
 from fungi_onnx.errors import DeviceUnavailableError, ImageError, ModelFormatError
 from fungi_onnx.image import DEFAULT_LIMITS, ImageInput
 from fungi_onnx.limits import Limits
-from fungi_onnx.model_file import UINT8_INPUT, ModelFile
+from fungi_onnx.model_file import ModelFile
 from fungi_onnx.prediction import Prediction, rank
 from fungi_onnx.temperature import Temperature, resolve, tempered
 from fungi_onnx.views import DEFAULT_VIEW, Crop, View, check_options
@@ -99,7 +99,8 @@ class FungiClassifier:
         self._session = pool.load(self.path, device, threads, cache=True)
         self._single: Session | None = None
         self.model: ModelFile = ModelFile.from_metadata(self._session.metadata, str(self.path))
-        self._check_contract()
+        images, probabilities = self._session.shapes()
+        self.model.check_graph(images, probabilities, self._session.uint8, str(self.path))
         self.image_size: tuple[int, int] = (self.model.height, self.model.width)
         self.labels: tuple[str, ...] = self.model.labels
         self.threads: int = self._session.threads
@@ -312,22 +313,6 @@ class FungiClassifier:
         if not (low >= -0.001 and high <= 1.001):
             raise ValueError(f"images must lie in [0, 1], these lie in [{low:g}, {high:g}]")
         return self._session.run(np.ascontiguousarray(images, np.float32))
-
-    def _check_contract(self) -> None:
-        """The graph must have the tensors that its metadata promises."""
-        image_shape, output_shape = self._session.shapes()
-        promised = [self.model.height, self.model.width, 3], [len(self.model.labels)]
-        if self.model.uint8_input and not self._session.uint8:
-            raise ModelFormatError(
-                f"{self.path}: its metadata promises the input '{UINT8_INPUT}', and the graph has"
-                " none; make it again"
-            )
-        if (list(image_shape[1:]), list(output_shape[1:])) != promised:
-            raise ModelFormatError(
-                f"{self.path}: the graph takes {image_shape} and gives {output_shape}, but its"
-                f" metadata promises [N, {self.model.height}, {self.model.width}, 3] and"
-                f" [N, {len(self.model.labels)}]; export it again"
-            )
 
 
 def _check_wishes(top_k: int, min_probability: float | None) -> None:

@@ -138,6 +138,31 @@ class ModelFile:
             "created": self.created,
         }
 
+    def check_graph(
+        self, image_shape: list[Any], output_shape: list[Any], uint8: bool, path: str
+    ) -> None:
+        """Sees that the graph has the tensors that the metadata promises.
+
+        Args:
+            image_shape, output_shape: the graph's; the first dimension may be anything.
+            uint8: whether it has `UINT8_INPUT`.
+            path: for the error texts alone.
+
+        Raises:
+            ModelFormatError: it has others.
+        """
+        if self.uint8_input and not uint8:
+            raise ModelFormatError(
+                f"{path}: its metadata promises the input '{UINT8_INPUT}', and the graph has none;"
+                " make it again"
+            )
+        classes = len(self.labels)
+        if image_shape[1:] != [self.height, self.width, 3] or output_shape[1:] != [classes]:
+            raise ModelFormatError(
+                f"{path}: the graph takes {image_shape} and gives {output_shape}, but its metadata"
+                f" promises [N, {self.height}, {self.width}, 3] and [N, {classes}]; export it again"
+            )
+
     def to_metadata(self) -> dict[str, str]:
         """The ``metadata_props`` of the file, all of them strings."""
         labels = _dumps(list(self.labels))
